@@ -1,0 +1,42 @@
+"""`Posterior`: what a network says of a pattern. No torch here, so that reading one is cheap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict
+
+from eg_agent.values import VALUE_CONFIG, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Log-probabilities over the 99 extinction groups, and where they came from.
+
+    log_probability: [99] nats, index = group number - 1, normalised (logsumexp is 0).
+    log_prior: [99] nats, the normalised prior that is inside `log_probability`.
+    checkpoint: hash of the weights file (first 16 hex digits).
+    temperature: divisor of the logits.
+    prior: name of the prior ("mineral", "inorganic", "uniform", or a file).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    log_probability: FloatArray
+    log_prior: FloatArray
+    checkpoint: str
+    temperature: float
+    prior: str
+
+    @property
+    def probability(self) -> npt.NDArray[np.float64]:
+        """[99] probabilities."""
+        return np.exp(self.log_probability)
+
+    def top(self, k: int = 5) -> list[tuple[int, float]]:
+        """The k most probable groups as (number 1-99, probability), best first."""
+        order = np.argsort(self.log_probability)[::-1][:k]
+        return [(int(i) + 1, float(np.exp(self.log_probability[i]))) for i in order]

@@ -1,0 +1,35 @@
+"""Shared fixtures: where the measured patterns and the reference tables lie, when they are here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared(name: str, variable: str) -> Path:
+    path = Path(os.environ.get(variable, _ROOT.parent / "shared" / name))
+    if not path.is_dir():
+        pytest.skip(f"{name} is not here: set {variable} to its folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Folder with index.csv and patterns.npz of measured patterns; skips where it is absent."""
+    return _shared("realdata", "EG_AGENT_REALDATA")
+
+
+@pytest.fixture(scope="session")
+def symmetry_tables() -> Path:
+    """Folder with the reference tables of groups, codes and graph; skips where it is absent."""
+    return _shared("symmetry", "EG_AGENT_SYMMETRY")
+
+
+@pytest.fixture(scope="session")
+def structures() -> Path:
+    """Folder with the parquet files of crystal structures; skips where it is absent."""
+    return _shared("structures", "EG_AGENT_STRUCTURES")
