@@ -32,8 +32,13 @@ class GroupProbability:
 class Settle:
     """A measurement that would settle the question between two groups.
 
-    two_theta in degrees (window low, high); seconds of counting in that window, None when counting
-    alone cannot tell or no rate is known.
+    hkl: the reflection to look at, in the fitted cell; None when a whole range is meant.
+    two_theta: degrees (window low, high) to measure.
+    seconds: further seconds of counting in that window, all its points together; None when counting
+        alone cannot tell or no rate is known.
+    between: the two groups, the more probable first.
+    intensity, sigma: what the fit found for the reflection so far, area units of the pattern.
+    absent_in: the group of `between` that forbids the reflection.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -43,6 +48,33 @@ class Settle:
     seconds: float | None
     between: tuple[int, int]
     reason: str
+    intensity: float | None = None
+    sigma: float | None = None
+    absent_in: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured, as far as the next decision needs it.
+
+    windows: (low, high) in degrees 2-theta that the pattern covers.
+    canonical: share (0-1) of the network's canonical range that they cover.
+    points: number of points; step: their median distance, degrees.
+    seconds_per_point: median counting time of a point, seconds, where known.
+    strongest_counts: counts in the strongest point: read off for raw counts, (intensity/sigma)^2
+        where only standard errors are known, else None.
+    wavelength: mean wavelength, angstrom.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    windows: tuple[tuple[float, float], ...]
+    canonical: float
+    points: int
+    step: float
+    wavelength: float
+    seconds_per_point: float | None = None
+    strongest_counts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +100,8 @@ class Identification:
         refused.
     prediction_set: group numbers whose fused probabilities reach `set_coverage`, most probable first.
     evidence_only: [99] nats, the evidence with a uniform prior, where there was a fit.
+    measured: what the pattern covers and how long it was counted; None when it could not be read.
+    seconds: wall-clock time that the answer took.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -83,4 +117,5 @@ class Identification:
     prediction_set: tuple[int, ...] = ()
     set_coverage: float = 0.9
     would_settle: tuple[Settle, ...] = ()
+    measured: Measured | None = None
     seconds: float = 0.0

@@ -1,0 +1,187 @@
+"""`Decider`: from an identification to the next measurement, inside the limits, with the numbers.
+
+The policy is one-step greedy over expected information gain in nats a second:
+
+1. The shift's time is used up: stop.
+2. Identified: next sample (stop when none waits).
+3. Refused: a person has to look; the same measurement again would be refused again.
+4. Otherwise, of all ways to count longer or to extend the range that the limits and the budget allow
+   and that promise at least `smallest_gain` nats, the one with the most nats a second.
+5. Nothing promises enough: a person, where there is no confident match; else next sample, with the set
+   of groups as the answer.
+
+An ending that is not allowed gives way to the next in the order next sample, ask a person, stop.
+A decision is a pure function of its inputs, the id included, so a ledger can be replayed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from eg_agent.decide.decision import ActionName, Decision
+from eg_agent.decide.gain import Plan, count_plans, extend_plans
+from eg_agent.decide.limits import Costs, Limits
+from eg_agent.decide.settings import DecideSettings
+from eg_agent.decide.state import State
+from eg_agent.identify.identification import Identification
+from eg_agent.values import to_json
+
+Mode = Literal["observe", "propose", "act"]
+
+
+class Decider:
+    """Decides what to measure next; see the module's docstring for the policy."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        settings: DecideSettings | None = None,
+        costs: Costs | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.settings = settings or DecideSettings()
+        self.costs = costs or Costs()
+
+    def decide(
+        self,
+        identification: Identification,
+        state: State,
+        *,
+        run_uid: str = "",
+        mode: Mode = "act",
+    ) -> Decision:
+        """The next measurement of `state.sample`, or its end.
+
+        identification: the answer for all that was measured of the sample so far.
+        run_uid: the run the pattern came from, for the record.
+        """
+        ident = decision_id(self, identification, state, run_uid)
+
+        def make(action: ActionName, reason: str, plan: Plan | None = None) -> Decision:
+            return Decision(
+                decision_id=ident,
+                action=action,
+                reason=reason,
+                windows=plan.windows if plan else (),
+                seconds_per_point=plan.seconds_per_point if plan else None,
+                cost=plan.cost if plan else (self.costs.sample_change if action == "next sample" else 0.0),
+                expected_gain=plan.rate if plan else 0.0,
+                sample=state.sample,
+                pattern_uid=identification.provenance.pattern_uid,
+                run_uid=run_uid,
+                mode=mode,
+            )
+
+        total = self.limits.max_total_seconds
+        if state.total_seconds >= total:
+            return make(
+                *self._end("stop", f"{state.total_seconds:.0f} s of {total:.0f} s are used up", state)
+            )
+        if identification.verdict == "identified":
+            best = identification.top[0]
+            said = f"{best.symbol} (group {best.group}) has probability {best.probability:.2f}"
+            return make(*self._end("next sample", said, state))
+        if identification.verdict == "refused" or identification.log_probability is None:
+            said = f"no answer can be given: {identification.reason.rstrip('.')}"
+            return make(*self._end("ask a person", said, state))
+        plan, why_not = self._best(identification, state)
+        if plan is not None:
+            action: ActionName = "count longer" if plan.action == "count longer" else "extend range"
+            return make(action, _say(plan), plan)
+        best = identification.top[0]
+        said = f"{best.symbol} (group {best.group}) leads with {best.probability:.2f}, and {why_not}"
+        wish: ActionName = "ask a person" if identification.verdict == "no confident match" else "next sample"
+        return make(*self._end(wish, said, state))
+
+    def default(self, state: State, reason: str, *, run_uid: str = "", mode: Mode = "act") -> Decision:
+        """The decision when no identification came in time: on with the plan, nothing measured again."""
+        action, said = self._end("next sample", reason.rstrip("."), state)
+        text = f"default|{to_json(self.limits)}|{to_json(state)}|{run_uid}"
+        return Decision(
+            decision_id=hashlib.sha256(text.encode()).hexdigest()[:16],
+            action=action,
+            reason=said,
+            cost=self.costs.sample_change if action == "next sample" else 0.0,
+            sample=state.sample,
+            run_uid=run_uid,
+            mode=mode,
+            default=True,
+        )
+
+    def _best(self, identification: Identification, state: State) -> tuple[Plan | None, str]:
+        """The plan with the most nats a second that is worth it, or None and why there is none."""
+        measured = identification.measured
+        if measured is None or not measured.step > 0.0:
+            return None, "it is not known what was measured"
+        per_point = measured.seconds_per_point or state.seconds_per_point
+        if per_point is None:
+            return None, "the counting time is not known, so that no longer one can be asked for"
+        args = (identification, measured, per_point, self.limits, self.costs, self.settings)
+        plans = [
+            plan for plan in [*count_plans(*args), *extend_plans(*args)] if plan.action in self.limits.actions
+        ]
+        if state.repeats >= self.limits.max_repeats:
+            return None, f"it was measured again {state.repeats} times, as often as the limits allow"
+        left = self.limits.left(state)
+        affordable = [
+            plan
+            for plan in plans
+            if plan.cost <= left and plan.seconds_per_point <= self.limits.max_seconds_per_point
+        ]
+        worth = [plan for plan in affordable if plan.gain >= self.settings.smallest_gain]
+        if worth:
+            return max(worth, key=lambda plan: plan.rate), ""
+        if any(plan.gain >= self.settings.smallest_gain for plan in plans):
+            return None, f"what would help does not fit into the limits ({left:.0f} s are left)"
+        promised = max((plan.gain for plan in affordable), default=0.0)
+        return None, (
+            f"no further measurement promises {self.settings.smallest_gain:g} nats (the best: {promised:.2g})"
+        )
+
+    def _end(self, wish: ActionName, said: str, state: State) -> tuple[ActionName, str]:
+        """An allowed ending, `wish` if possible, and the sentence that says so."""
+        order: list[ActionName] = [wish, "next sample", "ask a person", "stop"]
+        waits = state.samples_left is None or state.samples_left > 0
+        fits = state.total_seconds + self.costs.sample_change < self.limits.max_total_seconds
+        if wish == "stop":  # used up: nothing but an ending without cost
+            order = ["stop", "ask a person", "next sample"]
+        elif not waits or not fits:
+            order = [wish, "stop", "ask a person", "next sample"]
+            if wish == "next sample":
+                order = ["stop", "ask a person", "next sample"]
+                said += "; no sample is left" if not waits else "; no time is left for another sample"
+        for action in order:
+            if action in self.limits.actions:
+                return action, f"{said[:1].upper()}{said[1:]}: {action}."
+        raise AssertionError("Limits always allow an ending")
+
+
+def decision_id(decider: Decider, identification: Identification, state: State, run_uid: str) -> str:
+    """16 hex digits of a hash over everything the decision depends on.
+
+    The same run seen twice (a replay, a restart) gives the same id; a retry keeps it and counts
+    `attempt` up.
+    """
+    log_p = identification.log_probability
+    text = "|".join(
+        [
+            identification.provenance.pattern_uid,
+            identification.verdict,
+            hashlib.sha256(log_p.tobytes()).hexdigest() if log_p is not None else "",
+            run_uid,
+            to_json(state),
+            to_json(decider.limits),
+            to_json(decider.settings),
+            to_json(decider.costs),
+        ]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _say(plan: Plan) -> str:
+    verb = "counting" if plan.action == "count longer" else "measuring"
+    return (
+        f"{verb[:1].upper()}{verb[1:]} {plan.about} at {plan.seconds_per_point:.3g} s a point promises "
+        f"{plan.gain:.2f} nats for {plan.cost:.0f} s ({plan.rate:.2g} nats a second): {plan.action}."
+    )
