@@ -1,0 +1,172 @@
+"""Is there a Bragg peak at all? A test of excess over local background, at every place and width.
+
+At each point the intensity in a window is compared with what a parabola through two flanks predicts
+for it (a kernel blind to any cubic background). Widths go up to half a degree (at Cu K-alpha), so an
+amorphous halo of several degrees is background and not a peak.
+
+- Raw counts: the significance is that of Li and Ma (1983), Astrophys. J. 272, 317, equation 17, whose
+  tails hold down to a few counts.
+- Anything else: the excess over its own robust scatter. The local noise comes from blocks of the
+  narrowest width, and how noise adds up with width from the data themselves, so that smoothed data do
+  not pass for peaks.
+
+An excess below 0.5 % of the local level does not count: no detector is that flat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.patterns.coverage import measured_intervals, segments
+from eg_agent.patterns.pattern import Pattern
+from eg_agent.patterns.radiation import CU_KALPHA1
+
+Array = npt.NDArray[np.float64]
+
+#: Significance (standard deviations) above which an excess is a peak: counts, and other data.
+THRESHOLD_COUNTS = 5.5
+THRESHOLD_OTHER = 7.0
+#: Excess over the local level that flat-field errors can make.
+FLAT_FIELD = 0.005
+#: Widest window, degrees at Cu K-alpha1; its flanks reach 2.5 times as far to either side.
+WIDEST = 0.5
+_NARROWEST = 3  # points
+_BLOCK = 128  # points a block of the local noise
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """The most significant excess found: where (degrees), how wide (degrees), how many standard deviations."""
+
+    significance: float
+    two_theta: float
+    width: float
+    threshold: float
+
+    @property
+    def is_peak(self) -> bool:
+        return self.significance > self.threshold
+
+
+def strongest_excess(pattern: Pattern) -> Excess:
+    """The most significant local excess of a pattern (see the module for the test)."""
+    x, y = pattern.two_theta, pattern.intensity
+    counts = pattern.raw_counts and bool(np.all(y >= 0.0))
+    threshold = THRESHOLD_COUNTS if counts else THRESHOLD_OTHER
+    best = Excess(0.0, float(x[0]), 0.0, threshold)
+    inside = measured_intervals(x, pattern.covered)
+    if counts and pattern.counting_time is not None:
+        # a change of counting time is a step in counts, and no peak
+        inside = inside & (np.abs(np.diff(pattern.counting_time)) <= 0.01 * pattern.counting_time[1:])
+    for first, last in segments(inside):
+        step = float(np.median(np.diff(x[first:last])))
+        widest = WIDEST * pattern.radiation.mean_wavelength / CU_KALPHA1 / step
+        part = y[first:last]
+        for width, significance in _scan(part, widest, counts):
+            at = int(np.argmax(significance))
+            if significance[at] > best.significance:
+                centre = first + at + (part.size - significance.size) // 2
+                best = Excess(float(significance[at]), float(x[centre]), width * step, threshold)
+    return best
+
+
+def noise_level(y: Array) -> Array:
+    """Robust local noise [n]: standard deviation of white noise that fits the second differences.
+
+    From blocks of 128 points, so that it follows a background that varies; smoothed data give too low a value.
+    """
+    if y.size < 5:
+        return np.full(y.size, float(np.std(y)))
+    second = np.convolve(y, [1.0, -2.0, 1.0], mode="valid") / np.sqrt(6.0)
+    return np.pad(_local_scale(second), 1, mode="edge")
+
+
+def _scan(y: Array, widest: float, counts: bool) -> list[tuple[int, Array]]:
+    y = _without_spikes(y, counts)
+    base: Array | None = None
+    found: list[tuple[int, Array]] = []
+    width = _NARROWEST
+    while width <= max(_NARROWEST, widest) and 5 * width + 2 <= y.size:
+        on, predict = _kernels(width)
+        n_on = np.convolve(y, on, mode="valid")
+        mu = np.convolve(y, predict, mode="valid")
+        excess = n_on - mu
+        if counts:
+            level = np.convolve(y, np.ones(predict.size), mode="valid") * (width / predict.size)
+            floor = np.maximum(mu, 0.5 * np.minimum(level, n_on))
+            significance = _li_ma(n_on, floor, float(np.sum(predict**2)) / width)
+        else:
+            if base is None:
+                base = _local_scale(excess)
+                margin = (y.size - base.size) // 2
+                base = np.pad(base, (margin, y.size - base.size - margin), mode="edge")
+            cut = (y.size - excess.size) // 2
+            ratio = excess / base[cut : cut + excess.size]
+            # how noise adds up with width is measured, not assumed white
+            scale = max(float(np.median(np.abs(ratio))) / 0.6745, 1e-12)
+            significance = ratio / max(scale, 1.0)
+        significance = np.where(excess > FLAT_FIELD * np.abs(mu), significance, 0.0)
+        found.append((width, significance))
+        width = 2 * width - 1
+    return found
+
+
+def _kernels(width: int) -> tuple[Array, Array]:
+    """The window, and the weights that predict its content from flanks by a parabola (least squares)."""
+    reach = 5 * width // 2
+    x = np.arange(-reach, reach + 1)
+    on = np.abs(x) <= width // 2
+    off = np.abs(x) > width
+    design = np.stack([np.ones(off.sum()), (x[off] / reach) ** 2.0], axis=1)
+    wanted = np.array([on.sum(), np.sum((x[on] / reach) ** 2.0)])
+    predict = np.zeros(x.size)
+    predict[off] = design @ np.linalg.solve(design.T @ design, wanted)
+    return on.astype(np.float64), predict
+
+
+def _li_ma(n_on: Array, mu: Array, alpha: float) -> Array:
+    """Significance of counts `n_on` over a background `mu` of variance alpha * mu (Li and Ma 1983, eq. 17)."""
+    n_off = np.maximum(mu, 0.0) / alpha
+    total = n_on + n_off
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = n_on * np.log((1.0 + alpha) / alpha * n_on / total)
+        second = n_off * np.log((1.0 + alpha) * n_off / total)
+    square = 2.0 * (np.nan_to_num(first) + np.nan_to_num(second))
+    return np.where(n_on > alpha * n_off, np.sqrt(np.maximum(square, 0.0)), 0.0)
+
+
+def _without_spikes(y: Array, counts: bool) -> Array:
+    """Single points far above both neighbours (cosmic rays, glitches) lowered to the higher of them."""
+    if y.size < 3:
+        return y
+    neighbour = np.maximum(y[:-2], y[2:])
+    noise = np.sqrt(np.maximum(neighbour, 1.0)) if counts else noise_level(y)[1:-1]
+    result = y.copy()
+    result[1:-1] = np.where(y[1:-1] > neighbour + 5.0 * noise, neighbour, y[1:-1])
+    return result
+
+
+def _local_scale(values: Array) -> Array:
+    """Robust standard deviation [n] of values around 0, in blocks with straight lines between them."""
+    n_blocks = max(1, values.size // _BLOCK)
+    edges = np.linspace(0, values.size, n_blocks + 1).astype(int)
+    scales = np.array([_scale(values[a:b]) for a, b in pairwise(edges)])
+    floor = _scale_of_nonzero(values)
+    # a block of clipped zeros has no scatter left to measure
+    scales = np.where(scales > 0.0, scales, floor)
+    centres = 0.5 * (edges[:-1] + edges[1:] - 1)
+    return np.maximum(np.interp(np.arange(values.size), centres, scales), 1e-300)
+
+
+def _scale(values: Array) -> float:
+    return float(np.median(np.abs(values))) / 0.6745
+
+
+def _scale_of_nonzero(values: Array) -> float:
+    magnitude = np.abs(values)
+    magnitude = magnitude[magnitude > 0.0]
+    return float(np.median(magnitude)) / 0.6745 if magnitude.size else 0.0
