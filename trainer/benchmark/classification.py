@@ -1,0 +1,107 @@
+"""From predictions to the benchmark's result: the model's row and its nulls, overall and by source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.benchmark import nulls
+from trainer.benchmark.data import Case
+from trainer.metrics import (
+    ECE_BINS,
+    RESAMPLES,
+    Bootstrap,
+    FloatMatrix,
+    Interval,
+    Topology,
+    negative_log_likelihood,
+    score,
+)
+
+#: A row of the table: metric -> interval.
+Row = dict[str, Interval]
+
+
+def labels_of(cases: Sequence[Case]) -> npt.NDArray[np.int64]:
+    """[n] group index 0 to 98."""
+    return np.array([case.group - 1 for case in cases], dtype=np.int64)
+
+
+def compounds_of(cases: Sequence[Case]) -> list[str]:
+    """[n] compound of each case: what folds and the bootstrap go by."""
+    return [case.compound for case in cases]
+
+
+def result_of(
+    cases: Sequence[Case],
+    log_probability: FloatMatrix,
+    *,
+    shipped_prior: npt.ArrayLike,
+    prior_name: str,
+    seconds: npt.ArrayLike,
+    evidence_only: FloatMatrix | None = None,
+    settings: Mapping[str, Any] | None = None,
+    strata: Mapping[str, Sequence[str]] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    topology: Topology | None = None,
+) -> dict[str, Any]:
+    """The benchmark's result as plain JSON types.
+
+    log_probability: [n, 99] of the model, nats, normalised. shipped_prior: [99] nats.
+    seconds: [n] a pattern. evidence_only: [n, 99], verifier with a uniform prior.
+    strata: name -> [n] value of each case; each gives a `by_<name>` beside `by_source`, with the same rows.
+    """
+    labels, compounds = labels_of(cases), compounds_of(cases)
+    prior = nulls.prior_only(labels, compounds, shipped_prior, prior_name, seed=seed)
+    reference = negative_log_likelihood(prior.log_probability, labels)
+    permuted = nulls.permutation(compounds, seed=seed)
+    predictions = {"model": log_probability}
+    if evidence_only is not None:
+        predictions["evidence_only"] = evidence_only
+    predictions["prior_only"] = prior.log_probability
+    predictions["constant"] = nulls.constant(labels)
+
+    def rows_of(keep: npt.NDArray[np.int64]) -> dict[str, Any]:
+        boot = Bootstrap([compounds[i] for i in keep], seed=seed, resamples=resamples)
+        here, ref = labels[keep], reference[keep]
+        rows = {
+            name: score(logp[keep], here, ref, boot, topology=topology) for name, logp in predictions.items()
+        }
+        shuffled = log_probability[permuted[:, keep]].reshape(-1, log_probability.shape[1])
+        rows["permutation"] = score(
+            shuffled, np.tile(here, len(permuted)), ref, boot, topology=topology, repeats=len(permuted)
+        )
+        return {"n": len(keep), "compounds": boot.n_compounds} | {n: row_as_json(r) for n, r in rows.items()}
+
+    result = rows_of(np.arange(len(cases)))
+    groups = {"source": [case.source for case in cases], **(strata or {})}
+    for name, values in groups.items():
+        values = np.asarray(values, dtype=str)
+        result[f"by_{name}"] = {
+            value: rows_of(np.flatnonzero(values == value))
+            for value in sorted(set(values), key=lambda v: (-int((values == v).sum()), v))
+        }
+    seconds = np.asarray(seconds, dtype=np.float64)
+    result["seconds_median"] = float(np.median(seconds))
+    result["settings"] = {
+        **(settings or {}),
+        "prior_only": prior.name,
+        "bootstrap": {"resamples": resamples, "by": "compound", "seed": seed},
+        "ece": {"bins": ECE_BINS, "kind": "equal mass"},
+        "permutations": len(permuted),
+        "seconds": {"p95": float(np.percentile(seconds, 95)), "max": float(seconds.max())},
+    }
+    return result
+
+
+def row_as_json(row: Row) -> dict[str, dict[str, float | None]]:
+    """Metric -> {"value", "low", "high"}; null where a metric is not defined."""
+    return {
+        name: {key: (value if np.isfinite(value) else None) for key, value in asdict(interval).items()}
+        for name, interval in row.items()
+    }

@@ -1,0 +1,125 @@
+"""The benchmark for people: tables that fit 100 columns, model and null rows together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+#: Rows in the order in which they are read, with what people call them.
+ROWS = {
+    "model": "model",
+    "evidence_only": "evidence only",
+    "prior_only": "prior only",
+    "constant": "constant",
+    "permutation": "permutation",
+}
+
+#: Metric -> (heading, factor, decimals). Shares are shown in per cent.
+ANSWERS = {
+    "top1": ("Top-1 %", 100, 1),
+    "top3": ("Top-3 %", 100, 1),
+    "top5": ("Top-5 %", 100, 1),
+    "nll": ("NLL nats", 1, 2),
+    "bits_over_prior": ("bits over prior", 1, 2),
+    "ece": ("ECE", 1, 3),
+    "brier": ("Brier", 1, 3),
+}
+WRONG = {
+    "graph_distance_wrong": ("hops", 1, 2),
+    "within_2_hops": ("within 2 %", 100, 1),
+    "descendant": ("descendant %", 100, 1),
+    "ancestor": ("ancestor %", 100, 1),
+    "branch": ("branch %", 100, 1),
+}
+CELLS = {name: ANSWERS[name] for name in ("top1", "top3", "top5")}
+
+TITLES = {
+    "network": "Network alone",
+    "verify": "Verifier, cell known",
+    "index": "Indexing, cell unknown",
+    "pipeline": "Pipeline: pattern alone, no cell",
+}
+
+
+def _cell(interval: Mapping[str, float | None], factor: float, decimals: int) -> Text:
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    if value is None:
+        return Text("-", style="dim")
+    text = Text(f"{factor * value:.{decimals}f}")
+    if low is not None and high is not None:
+        text.append(f"\n{factor * low:.{decimals}f}..{factor * high:.{decimals}f}", style="dim")
+    return text
+
+
+def _table(result: Mapping[str, Any], title: str, metrics: Mapping[str, tuple[str, float, int]]) -> Table:
+    table = Table(title=title, title_justify="left", expand=False)
+    table.add_column("")
+    for heading, _, _ in metrics.values():
+        table.add_column(heading, justify="right")
+    for name, shown in ROWS.items():
+        row = result.get(name)
+        if row:
+            cells = [_cell(row[m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+            table.add_row(shown, *cells, style="bold" if name == "model" else "")
+    return table
+
+
+def _strata(result: Mapping[str, Any], name: str) -> Table:
+    table = Table(title=f"By {name.removeprefix('by_').replace('_', ' ')}", title_justify="left")
+    table.add_column("", overflow="fold")
+    table.add_column("n", justify="right")
+    table.add_column("compounds", justify="right")
+    metrics = {
+        m: ANSWERS[m]
+        for m in ("top1", "top5", "bits_over_prior")
+        if m in next(iter(result.values()))["model"]
+    }
+    for heading, _, _ in metrics.values():
+        table.add_column(heading, justify="right")
+    has_prior = "prior_only" in next(iter(result.values()))
+    if has_prior:
+        table.add_column("prior only:\nTop-1 %", justify="right")
+    for value, rows in result.items():
+        cells = [_cell(rows["model"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+        if has_prior:
+            cells.append(_cell(rows["prior_only"]["top1"], 100, 1))
+        table.add_row(value, str(rows["n"]), str(rows["compounds"]), *cells)
+    return table
+
+
+def print_report(result: Mapping[str, Any], what: str, console: Console) -> None:
+    """Print a benchmark result (see `classification.result_of`, `indexing.result_of`)."""
+    n, compounds = result["n"], result["compounds"]
+    console.print(
+        f"[bold]{TITLES[what]}[/bold]: {n} patterns of {compounds} compounds; "
+        "below each value its 95 % interval by compound."
+    )
+    if what == "index":
+        console.print(_table(result, "The right lattice among the first cells", CELLS))
+    else:
+        console.print(_table(result, "Answers", ANSWERS))
+        console.print(_table(result, "Wrong answers on the subgroup graph", WRONG))
+    for name in result:
+        if name.startswith("by_") or name == "unseen":
+            console.print(_strata(result[name], name))
+    settings = result["settings"]
+    seconds = settings["seconds"]
+    console.print(
+        f"Seconds a pattern: median {result['seconds_median']:.3g}, "
+        f"95 % {seconds['p95']:.3g}, longest {seconds['max']:.3g}."
+    )
+    if settings.get("prior_only"):
+        console.print(f"Prior only: {settings['prior_only']}.")
+    if settings.get("calibration"):
+        console.print(f"Calibration: {settings['calibration']}.")
+    refused = settings.get("refused") or {}
+    if refused:
+        console.print(f"{len(refused)} refused, counted with the prior as their answer:")
+        for name, reason in list(refused.items())[:10]:
+            console.print(f"  {name}: {reason}", style="dim", highlight=False, markup=False)
+        if len(refused) > 10:
+            console.print(f"  and {len(refused) - 10} more (see --json)", style="dim")

@@ -1,0 +1,58 @@
+"""`eg-train benchmark`: the product on measured patterns, beside the rows that see no pattern."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def benchmark(
+    data: Annotated[Path, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)],
+    what: Annotated[
+        Literal["network", "verify", "index", "pipeline"],
+        typer.Option(help="network and pipeline: benchmark rows; verify and index: known_cell rows."),
+    ] = "network",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    checkpoint: Annotated[str, typer.Option(help="Shipped checkpoint, or a file.")] = "default",
+    prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
+    calibrate_folds: Annotated[
+        int | None,
+        typer.Option(help="Fit T and prior by folds grouped by compound. Default: as shipped."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many rows, drawn with the seed.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Leave out a crystal system; repeatable.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="Another stratum beside the source: system.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds a pattern, for index.")] = 10.0,
+    workers: Annotated[int, typer.Option(help="Processes; 1 gives honest seconds.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of folds, permutations and the bootstrap.")] = 0,
+) -> None:
+    """Score the product on labelled patterns, with 95 % intervals by compound."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from trainer.benchmark.benchmark import Options, run
+    from trainer.benchmark.report import print_report
+
+    options = Options(
+        what=what,
+        checkpoint=checkpoint,
+        prior=prior,
+        calibrate_folds=calibrate_folds,
+        limit=limit,
+        workers=workers,
+        without=tuple(without or ()),
+        by=tuple(by or ()),
+        time_limit=time_limit,
+        seed=seed,
+    )
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        result = run(data, options, lambda done, total: bar.update(task, completed=done, total=total))
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, allow_nan=False))
+    else:
+        print_report(result, what, Console())

@@ -1,0 +1,30 @@
+"""`eg-train`: one file a verb; this one only collects them and turns user errors into one line."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from eg_agent.errors import EgAgentError
+
+app = typer.Typer(
+    name="eg-train",
+    help="Make, judge and export checkpoints of the extinction-group network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def run() -> None:
+    """Entry point: a user's error is one line on standard error and exit status 2, never a traceback."""
+    try:
+        app()
+    except EgAgentError as error:
+        print(f"eg-train: {error}", file=sys.stderr)  # noqa: T201 - the message is the product here
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    run()
