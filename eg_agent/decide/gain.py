@@ -120,27 +120,30 @@ def count_plans(
     decisive = clip(tuple(s.two_theta for s in settles), limits.two_theta)
     whole = clip(measured.windows, limits.two_theta)
     h = entropy(identification.log_probability)
-    for seconds in sorted({min(ratio * seconds_per_point, longest) for ratio in settings.exposures}):
-        ratio = seconds / seconds_per_point
+    for ratio in settings.exposures:
         if decisive:
+            # The windows may have been counted longer than the rest before.
+            base = max((s.counted for s in settles if s.counted is not None), default=seconds_per_point)
+            seconds = min(ratio * base, longest)
             names = ", ".join("({} {} {})".format(*s.hkl) for s in settles if s.hkl is not None)
             plans.append(
                 Plan(
                     "count longer",
                     decisive,
                     seconds,
-                    reflections_gain(identification, settles, ratio),
+                    reflections_gain(identification, settles, seconds / base),
                     costs.measurement(points_in(decisive, measured.step), seconds),
                     f"{names} at {_windows(decisive)} deg",
                 )
             )
         if whole and identification.evidence_only is None:
+            seconds = min(ratio * seconds_per_point, longest)
             plans.append(
                 Plan(
                     "count longer",
                     whole,
                     seconds,
-                    counting_gain(h, measured, ratio, settings),
+                    counting_gain(h, measured, seconds / seconds_per_point, settings),
                     costs.measurement(points_in(whole, measured.step), seconds),
                     f"the whole range, {_windows(whole)} deg,",
                 )

@@ -27,7 +27,7 @@ class DecideSettings:
 
     smallest_gain: float = 0.05
     exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0)
-    half_counts: float = 2000.0
+    half_counts: float = 300.0
     settled_entropy: float = 0.3
     scan_power: float = 0.5
     smallest_gap: float = 2.0

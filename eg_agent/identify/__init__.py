@@ -5,6 +5,8 @@
 comes with the first `Identifier`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from eg_agent.identify.identification import (
     GroupProbability,
     Identification,
@@ -13,5 +15,26 @@ from eg_agent.identify.identification import (
     Settle,
     Verdict,
 )
+from eg_agent.identify.settings import IdentifySettings
 
-__all__ = ["GroupProbability", "Identification", "Measured", "Provenance", "Settle", "Verdict"]
+if TYPE_CHECKING:
+    from eg_agent.identify.identifier import Identifier
+
+__all__ = [
+    "GroupProbability",
+    "Identification",
+    "Identifier",
+    "IdentifySettings",
+    "Measured",
+    "Provenance",
+    "Settle",
+    "Verdict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Identifier":
+        from eg_agent.identify.identifier import Identifier
+
+        return Identifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,6 +39,7 @@ class Settle:
     between: the two groups, the more probable first.
     intensity, sigma: what the fit found for the reflection so far, area units of the pattern.
     absent_in: the group of `between` that forbids the reflection.
+    counted: seconds a point that the window was counted so far, where known.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -51,6 +52,7 @@ class Settle:
     intensity: float | None = None
     sigma: float | None = None
     absent_in: int | None = None
+    counted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from scipy.special import log_ndtr
 
 _POINTS = 301  #: of the outcome grid, per density
+_FAR = 1e3  #: standard errors that stand for "no doubt"
 
 
 def entropy(log_probability: npt.NDArray[np.float64]) -> float:
     """Shannon entropy in nats of [n] normalised log-probabilities."""
     probability = np.exp(log_probability)
-    return float(-np.sum(np.where(probability > 0, probability * log_probability, 0.0)))
+    return float(-np.sum(probability * np.maximum(log_probability, -1e3)))
 
 
 def binary_entropy(p: float) -> float:
@@ -39,7 +40,8 @@ def present_mean(intensity: float, sigma: float) -> float:
 
     Same units as `intensity`; never zero, so that an allowed reflection always has something to show.
     """
-    ratio = intensity / sigma
+    with np.errstate(over="ignore"):
+        ratio = float(np.clip(np.divide(intensity, sigma), -_FAR, _FAR))
     inverse_mills = np.exp(-0.5 * ratio**2 - 0.5 * np.log(2.0 * np.pi) - log_ndtr(ratio))
     return float(max(intensity + sigma * inverse_mills, 1e-3 * sigma))
 
@@ -52,8 +54,11 @@ def absence_information(intensity: float, sigma: float, ratio: float, p_absent: 
     """
     if not (sigma > 0.0 and ratio > 0.0 and np.isfinite(intensity) and 0.0 < p_absent < 1.0):
         return 0.0
-    s = sigma / np.sqrt(ratio)
-    wide = np.hypot(sigma, s)
+    # In units of sigma from here on. Beyond 1000 of them nothing changes but the floating-point range.
+    with np.errstate(over="ignore"):
+        intensity, sigma = float(np.clip(np.divide(intensity, sigma), -_FAR, _FAR)), 1.0
+    s = float(1.0 / np.sqrt(ratio))
+    wide = float(np.hypot(sigma, s))
     # One outcome grid that resolves both densities: around zero at width s, around the estimate at
     # the predictive width.
     present = present_mean(intensity, sigma)
@@ -66,14 +71,12 @@ def absence_information(intensity: float, sigma: float, ratio: float, p_absent: 
             ]
         )
     )
-    log_absent = _log_normal(grid, 0.0, float(s))
+    log_absent = _log_normal(grid, 0.0, s)
     # Integral over I >= 0 of N(I; intensity, sigma) N(y; I, s), over the mass of the cut-off normal.
     product_sd = sigma * s / wide
     product_mean = (intensity * s**2 + grid * sigma**2) / wide**2
     log_allowed = (
-        _log_normal(grid, intensity, float(wide))
-        + log_ndtr(product_mean / product_sd)
-        - log_ndtr(intensity / sigma)
+        _log_normal(grid, intensity, wide) + log_ndtr(product_mean / product_sd) - log_ndtr(intensity / sigma)
     )
     log_mixture = np.logaddexp(np.log(p_absent) + log_absent, np.log1p(-p_absent) + log_allowed)
     integrand = p_absent * np.exp(log_absent) * (log_absent - log_mixture)

@@ -1,0 +1,188 @@
+"""`Identifier`: check, network, fit, fusion, verdict. The model is loaded once, by the constructor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent import __version__
+from eg_agent.errors import BadPattern
+from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
+from eg_agent.identify.identification import GroupProbability, Identification, Provenance
+from eg_agent.identify.measured import measured
+from eg_agent.identify.settings import IdentifySettings
+from eg_agent.identify.settle import would_settle
+from eg_agent.identify.verdict import judge
+from eg_agent.patterns import Pattern, Source, check, read
+from eg_agent.symmetry import ancestors, children, descendants, group, parents, space_group_symbols
+from eg_agent.verify import no_cell, verify
+from eg_agent.verify.metric import Cell, check_cell
+
+if TYPE_CHECKING:
+    from eg_agent.model import Classifier
+
+
+class Identifier:
+    """Identifies the extinction group of patterns with one checkpoint, one prior, one set of constants.
+
+    checkpoint: name of a shipped checkpoint, a path, or a `Classifier` that is loaded already (its own
+        prior then counts). prior: "mineral", "inorganic", "uniform", or a file.
+
+    Deterministic: the same pattern, cell, checkpoint and settings give the same answer (times apart).
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | Classifier = "default",
+        prior: str | Path = "mineral",
+        settings: IdentifySettings | None = None,
+    ) -> None:
+        if isinstance(checkpoint, (str, Path)):
+            from eg_agent.model import Classifier  # torch takes a second; only an Identifier needs it
+
+            self.classifier = Classifier.load(checkpoint, prior)
+        else:
+            self.classifier = checkpoint
+        self.settings = settings or IdentifySettings()
+
+    def identify(self, pattern: Pattern, cell: Sequence[float] | None = None) -> Identification:
+        """The answer for a pattern. Bad data give the verdict `refused` with the reason, no exception.
+
+        cell: a b c (angstrom) alpha beta gamma (degrees), conventional, where it is known.
+        Raises BadInput for an impossible cell: that is a wrong argument, not bad data.
+        """
+        started = time.perf_counter()
+        given = None if cell is None else check_cell(tuple(cell))
+        provenance = self._provenance(pattern.uid, pattern.source, given)
+        try:
+            pattern = check(pattern)
+            provenance = self._provenance(pattern.uid, pattern.source, given)
+            network = self.classifier.predict(pattern)
+        except BadPattern as error:
+            return replace(refused(str(error), provenance), seconds=time.perf_counter() - started)
+        constants = self.settings
+        evidence = (
+            no_cell()
+            if given is None
+            else verify(
+                pattern,
+                given,
+                candidates=self._candidates(network.log_probability),
+                time_limit=constants.time_limit,
+            )
+        )
+        alone = evidence_posterior(evidence, constants)
+        fused = fuse(network.log_probability, alone, constants)
+        chosen = prediction_set(fused, constants.coverage)
+        judgement = judge(fused, network, evidence, chosen, constants)
+        first, second = (int(i) + 1 for i in ranking(fused)[:2])
+        return Identification(
+            verdict=judgement.verdict,
+            reason=judgement.reason,
+            provenance=provenance,
+            top=rows(fused, constants.top),
+            log_probability=fused,
+            network=network,
+            evidence=evidence,
+            evidence_only=alone,
+            prediction_set=chosen,
+            set_coverage=constants.coverage,
+            would_settle=(
+                ()
+                if judgement.verdict == "identified"
+                else would_settle(pattern, evidence, fused, (first, second), constants)
+            ),
+            measured=measured(pattern),
+            seconds=time.perf_counter() - started,
+        )
+
+    def identify_file(
+        self,
+        path: str | Path,
+        cell: Sequence[float] | None = None,
+        *,
+        wavelength: float | None = None,
+        wavelength2: float | None = None,
+    ) -> Identification:
+        """The answer for a file; unreadable data give `refused`.
+
+        wavelength, wavelength2: angstrom, for files that do not say.
+        Raises BadInput where there is no such file.
+        """
+        return self.identify_read(path, cell, wavelength=wavelength, wavelength2=wavelength2)[1]
+
+    def identify_read(
+        self,
+        path: str | Path,
+        cell: Sequence[float] | None = None,
+        *,
+        wavelength: float | None = None,
+        wavelength2: float | None = None,
+    ) -> tuple[Pattern | None, Identification]:
+        """As `identify_file`, with the pattern that was read (None where it could not be)."""
+        try:
+            pattern = read(path, wavelength=wavelength, wavelength2=wavelength2)
+        except BadPattern as error:
+            return None, self.refuse(path, str(error), cell)
+        return pattern, self.identify(pattern, cell)
+
+    def refuse(self, path: str | Path, reason: str, cell: Sequence[float] | None = None) -> Identification:
+        """The answer for a file that could not be read, with this identifier's provenance."""
+        given = None if cell is None else check_cell(tuple(cell))
+        return refused(reason, self._provenance("", Source(kind="file", name=str(path)), given))
+
+    def _candidates(self, log_probability: npt.NDArray[np.float64]) -> list[int] | None:
+        if self.settings.candidates == "lattice":
+            return None
+        return branch(prediction_set(log_probability, self.settings.coverage))
+
+    def _provenance(self, uid: str, source: Source, cell: Cell | None) -> Provenance:
+        return Provenance(
+            pattern_uid=uid,
+            source=source,
+            version=__version__,
+            checkpoint=self.classifier.checkpoint_hash,
+            prior=self.classifier.prior,
+            cell=cell,
+            settings=asdict(self.settings),
+        )
+
+
+def branch(chosen: Sequence[int]) -> list[int]:
+    """Group numbers around a prediction set on the subgroup graph, ascending.
+
+    The set itself, its direct neighbours, and everything above and below it: where a network errs it
+    errs along a branch, to a subgroup that it needs fewer absences to believe in.
+    """
+    found: set[int] = set(chosen)
+    for number in chosen:
+        found |= parents(number) | children(number) | ancestors(number) | descendants(number)
+    return sorted(found)
+
+
+def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupProbability, ...]:
+    """The `count` most probable groups of a posterior [99], with the space groups inside each."""
+    listed = []
+    for index in ranking(log_probability)[:count]:
+        of = group(int(index) + 1)
+        listed.append(
+            GroupProbability(
+                group=of.number,
+                symbol=of.symbol,
+                crystal_system=of.crystal_system,
+                probability=float(np.exp(log_probability[index])),
+                space_groups=space_group_symbols(of.number),
+            )
+        )
+    return tuple(listed)
+
+
+def refused(reason: str, provenance: Provenance) -> Identification:
+    """The answer where there can be none."""
+    return Identification(verdict="refused", reason=reason, provenance=provenance)

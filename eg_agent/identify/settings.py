@@ -1,0 +1,63 @@
+"""`IdentifySettings`: the constants of the fusion and of the verdict, in one place.
+
+None of them was chosen on measured patterns. Where a default comes from is said beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from eg_agent.errors import BadInput
+from eg_agent.values import VALUE_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifySettings:
+    """How network and evidence are fused, and when a group counts as identified.
+
+    network_weight: power of the network's posterior in the product (1: as calibrated).
+    evidence_weight: power of the evidence, 0-1. Below 1, because profile misfit is not independent
+        noise and makes the odds of a fit too large.
+    misled: probability that the evidence as a whole says nothing (another phase's cell, a misfit that
+        the fit does not notice). It is the floor that keeps every group possible.
+    identified: fused probability from which a group is identified.
+    coverage: probability that the prediction set has to reach.
+    flat_information: nats between the answer and its prior below which the pattern has said nothing.
+    contradiction: nats of odds against the leading group in one single reflection that it forbids and
+        that is seen all the same, from which fit and answer contradict each other.
+    candidates: which groups of the lattice the verifier scores: all of them, or the network's branch
+        of the subgroup graph.
+    seen_at: standard errors at which a reflection counts as seen, for the seconds that would settle.
+    window: degrees; half width of the window proposed around a deciding reflection.
+    top: groups listed in the answer.
+    time_limit: seconds for the verifier.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    network_weight: float = 1.0
+    evidence_weight: float = 0.5
+    misled: float = 0.02
+    identified: float = 0.9
+    coverage: float = 0.9
+    flat_information: float = 0.3
+    contradiction: float = 5.0
+    candidates: Literal["lattice", "branch"] = "lattice"
+    seen_at: float = 4.0
+    window: float = 0.4
+    top: int = 10
+    time_limit: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("network_weight", "evidence_weight"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise BadInput(f"{name} is {getattr(self, name):g}: give a power between 0 and 1.")
+        for name in ("misled", "identified", "coverage"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise BadInput(f"{name} is {getattr(self, name):g}: give a probability between 0 and 1.")
+        for name in ("seen_at", "window", "time_limit", "top"):
+            if not getattr(self, name) > 0:
+                raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")

@@ -1,0 +1,159 @@
+"""The verdict and its reason: one plain sentence for a person, with the numbers it rests on.
+
+Rules, in this order (thresholds in `IdentifySettings`):
+
+1. `no confident match`: there is no fit to go by (no cell, or one that did not fit), the answer lies
+   within `flat_information` nats of the prior, and no group has half of the probability. The pattern
+   has said nothing.
+2. `identified`: the leading group reaches `identified`, and nothing contradicts it: no single
+   reflection that it forbids is seen with odds of `contradiction` nats against it, and a cell that was
+   given did fit.
+3. `undecided`: everything else. The prediction set is the answer, and `would_settle` says what to do.
+
+`refused` is given before, by `eg_agent.patterns.check`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.identify.fusion import ranking
+from eg_agent.identify.identification import Verdict
+from eg_agent.identify.settings import IdentifySettings
+from eg_agent.model.posterior import Posterior
+from eg_agent.symmetry import group
+from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence
+
+#: Reflections named in a sentence.
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and the sentence that explains it."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge(
+    log_probability: npt.NDArray[np.float64],
+    network: Posterior,
+    evidence: Evidence,
+    chosen: tuple[int, ...],
+    settings: IdentifySettings,
+) -> Judgement:
+    """Verdict on a fused posterior.
+
+    log_probability: [99] nats, fused. network: the posterior it started from. chosen: its prediction
+    set, most probable first.
+    """
+    order = ranking(log_probability)
+    top = float(np.exp(log_probability[order[0]]))
+    fitted = evidence.status == "fitted"
+    said = information(log_probability, network.log_prior)
+    if not fitted and said < settings.flat_information and top < 0.5:
+        return Judgement(
+            "no confident match",
+            f"{_alone(evidence)}, and what it says is within {said:.2f} nats of the prior: the pattern does "
+            "not tell the groups apart.",
+        )
+    leading = _candidate(evidence, int(order[0]) + 1) if fitted else None
+    against = contradiction(leading, settings.contradiction) if leading else None
+    refuted = evidence.status == "not fitted"
+    verdict: Verdict = (
+        "identified" if top >= settings.identified and not against and not refuted else "undecided"
+    )
+    if fitted:
+        reason = _fitted_reason(log_probability, network, evidence, leading)
+    else:
+        reason = f"{_alone(evidence)}: {_odds(log_probability)}"
+    if against:
+        reason += (
+            f", but {_name(against)} at {against.two_theta:.2f} deg, which it forbids, is seen: another "
+            "phase, or another group"
+        )
+    if verdict == "undecided" and len(chosen) > 1:
+        reason += f"; {settings.coverage:.0%} of the probability lies in {len(chosen)} groups"
+    return Judgement(verdict, reason + ".")
+
+
+def information(log_probability: npt.NDArray[np.float64], log_prior: npt.NDArray[np.float64]) -> float:
+    """Nats that the pattern has brought: the Kullback-Leibler divergence of [99] from the prior [99]."""
+    probability = np.exp(log_probability)
+    return float(np.sum(np.where(probability > 0.0, probability * (log_probability - log_prior), 0.0)))
+
+
+def contradiction(candidate: CandidateEvidence, nats: float) -> DecidingReflection | None:
+    """The reflection that speaks most against a candidate that forbids it, if by more than `nats`."""
+    seen = [r for r in candidate.deciding if r.forbidden and r.log_odds < -nats]
+    return min(seen, key=lambda r: r.log_odds, default=None)
+
+
+def _candidate(evidence: Evidence, number: int) -> CandidateEvidence | None:
+    return next((c for c in evidence.candidates if c.group == number), None)
+
+
+def _alone(evidence: Evidence) -> str:
+    if evidence.status == "not fitted":
+        return f"The cell does not fit ({evidence.reason.rstrip('.')}), so that the network speaks alone"
+    return "Without a cell the network speaks alone"
+
+
+def _odds(log_probability: npt.NDArray[np.float64]) -> str:
+    first, second = (int(i) + 1 for i in ranking(log_probability)[:2])
+    p = np.exp(log_probability)
+    return (
+        f"{group(first).symbol} has probability {p[first - 1]:.2f}, "
+        f"{group(second).symbol} {p[second - 1]:.2f}"
+    )
+
+
+def _fitted_reason(
+    log_probability: npt.NDArray[np.float64],
+    network: Posterior,
+    evidence: Evidence,
+    leading: CandidateEvidence | None,
+) -> str:
+    """What the fit says of the leading group, and what the network says."""
+    order = ranking(log_probability)
+    first, second = (int(i) + 1 for i in order[:2])
+    if leading is None:
+        return (
+            f"The network holds to {group(first).symbol}, which the cell ({evidence.lattice}) cannot carry; "
+            f"the fit prefers {evidence.candidates[0].symbol}"
+        )
+    lead = float(log_probability[first - 1] - log_probability[second - 1])
+    runner = _candidate(evidence, second)
+    other = runner.symbol if runner else group(second).symbol
+    absent = [r for r in leading.deciding if r.forbidden and r.log_odds > 0.0]
+    present = [r for r in leading.deciding if not r.forbidden and r.log_odds > 0.0]
+    text = f"{leading.symbol} leads {other} by {lead:.1f} nats"
+    parts = []
+    if absent:
+        parts.append(
+            f"{_names(absent)} {'is' if len(absent) == 1 else 'are'} absent"
+            + (f" ({leading.n_forbidden} forbidden in range)" if leading.n_forbidden > len(absent) else "")
+        )
+    if present:
+        parts.append(f"{_names(present)} {'is' if len(present) == 1 else 'are'} seen")
+    if not absent and leading.n_forbidden == 0:
+        parts.append("it forbids nothing in range, and the groups that do are contradicted or not needed")
+    if parts:
+        text += ": " + ", ".join(parts)
+    alone = float(np.exp(network.log_probability[first - 1]))
+    return f"{text}; the network alone gives it {alone:.2f}, the fit has Rwp {evidence.rwp or 0.0:.1f} %"
+
+
+def _name(reflection: DecidingReflection) -> str:
+    return "({} {} {})".format(*reflection.hkl)
+
+
+def _names(reflections: list[DecidingReflection]) -> str:
+    strongest = sorted(reflections, key=lambda r: -abs(r.log_odds))
+    named = ", ".join(_name(r) for r in strongest[:_NAMED])
+    more = len(reflections) - _NAMED
+    return f"{named} and {more} more" if more > 0 else named
