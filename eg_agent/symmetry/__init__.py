@@ -5,6 +5,14 @@ part that is kept as a generated file.
 """
 
 from eg_agent.symmetry.codes import CONDITION_BITS, PUBLISHED_BITS, condition_codes, published_codes
+from eg_agent.symmetry.extinction_group import (
+    N_GROUPS,
+    ExtinctionGroup,
+    group,
+    group_of_space_group,
+    groups,
+    space_group_symbols,
+)
 from eg_agent.symmetry.graph import (
     Relation,
     ancestors,
@@ -16,16 +24,8 @@ from eg_agent.symmetry.graph import (
     parents,
     relation,
 )
-from eg_agent.symmetry.groups import (
-    N_GROUPS,
-    ExtinctionGroup,
-    group,
-    group_of_space_group,
-    groups,
-    space_group_symbols,
-)
 from eg_agent.symmetry.reflections import Reflections, unique_reflections
-from eg_agent.symmetry.settings import (
+from eg_agent.symmetry.setting import (
     BRAVAIS_LATTICES,
     Setting,
     absence_free,

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from eg_agent.symmetry.groups import N_GROUPS, group
+from eg_agent.symmetry.extinction_group import N_GROUPS, group
 from eg_agent.symmetry.tables import tables
 
 Relation = Literal["same", "descendant", "ancestor", "branch"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eg_agent.errors import BadInput
 from eg_agent.symmetry.operators import GRID, IntArray, of_space_group
-from eg_agent.symmetry.settings import Setting, absence_free
+from eg_agent.symmetry.setting import Setting, absence_free
 
 # A space group whose rotations are the Laue class.
 _LAUE_CLASSES = {
@@ -165,23 +165,18 @@ def _asymmetric_unit(
     axis = "abc".index(unique)
     free = {"a": (0, 1), "m": tuple(i for i in range(3) if i != axis)[:1]}.get(family, ())
     lines = [np.arange(-n if i in free else 0, n + 1) for i, n in enumerate(limits)]
-    h, k, l = np.meshgrid(*lines, indexing="ij", sparse=True)
-    s2 = (
-        metric[0, 0] * h * h
-        + metric[1, 1] * k * k
-        + metric[2, 2] * l * l
-        + 2 * (metric[0, 1] * h * k + metric[0, 2] * h * l + metric[1, 2] * k * l)
-    )
+    h, k, m = index = np.meshgrid(*lines, indexing="ij", sparse=True)
+    s2 = sum(metric[i, j] * index[i] * index[j] for i in range(3) for j in range(3))
     keep = (s2 <= 1 / d_min**2 * (1 + 1e-9)) & (s2 > 0) & (s2 >= 1 / d_max**2 * (1 - 1e-9))
     if family == "a":
-        keep &= (l > 0) | ((l == 0) & ((k > 0) | ((k == 0) & (h >= 0))))
+        keep &= (m > 0) | ((m == 0) & ((k > 0) | ((k == 0) & (h >= 0))))
     elif family == "m":
-        first, last = (x for i, x in enumerate((h, k, l)) if i != axis)
+        first, last = (x for i, x in enumerate(index) if i != axis)
         keep &= (last > 0) | (first >= 0)
     elif family in "th":
         keep &= h >= k
     elif family == "c":
-        keep &= (h >= k) & (k >= l)
+        keep &= (h >= k) & (k >= m)
     indices = np.argwhere(keep) + [line[0] for line in lines]
     return indices, 1.0 / np.sqrt(s2[keep])
 
@@ -198,7 +193,7 @@ def _laue_rotations(laue: str, unique: str) -> IntArray:
 
 @cache
 def _coset_representatives(family: str, laue: str, unique: str) -> tuple[IntArray, IntArray]:
-    """Rotations [c, 3, 3] that carry a holohedral orbit's first member to each Laue orbit, and the Laue class."""
+    """Rotations [c, 3, 3] from a holohedral orbit's first member to each Laue orbit, and the Laue class."""
     holohedry = _laue_rotations(_HOLOHEDRY[family], unique)
     known = {rotation.tobytes() for rotation in holohedry}
     if laue not in _LAUE_CLASSES:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from eg_agent.errors import BadInput
 from eg_agent.symmetry.conditions import Conditions
 from eg_agent.symmetry.derive import DerivedSetting, settings_of_space_group, standard_setting
-from eg_agent.symmetry.groups import group, group_of_space_group, groups
+from eg_agent.symmetry.extinction_group import group, group_of_space_group, groups
 from eg_agent.symmetry.operators import GRID, BoolArray, Operators, from_gemmi
 
 #: The 14 Bravais lattices, by crystal family and centring.
