@@ -166,7 +166,9 @@ def _asymmetric_unit(
     free = {"a": (0, 1), "m": tuple(i for i in range(3) if i != axis)[:1]}.get(family, ())
     lines = [np.arange(-n if i in free else 0, n + 1) for i, n in enumerate(limits)]
     h, k, m = index = np.meshgrid(*lines, indexing="ij", sparse=True)
-    s2 = sum(metric[i, j] * index[i] * index[j] for i in range(3) for j in range(3))
+    s2 = np.zeros((1, 1, 1))
+    for i, j in np.ndindex(3, 3):
+        s2 = s2 + metric[i, j] * index[i] * index[j]
     keep = (s2 <= 1 / d_min**2 * (1 + 1e-9)) & (s2 > 0) & (s2 >= 1 / d_max**2 * (1 - 1e-9))
     if family == "a":
         keep &= (m > 0) | ((m == 0) & ((k > 0) | ((k == 0) & (h >= 0))))
