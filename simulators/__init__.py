@@ -1,0 +1,69 @@
+"""From crystals to measured-looking powder patterns, one at a time or in batches without end.
+
+`Crystal`, `crystal_from_cif`, `random_crystal` make structures; `peak_list` their peaks; `simulate`
+and `expected_counts` one pattern at full quality; `Corpus` and `PatternStream` training patterns.
+Names load when they are first used, so importing this package is cheap (no torch).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simulators.corpus import Corpus
+    from simulators.crystal import Crystal, Operations
+    from simulators.preparation import PreparationConfig, prepare
+    from simulators.random_crystals import random_crystal
+    from simulators.scattering import PeakList, peak_list
+    from simulators.stream import Batch, PatternStream
+    from simulators.stream_config import StreamConfig, stage1, stage2
+    from simulators.structures import computed_crystals, crystal_from_cif, mineral_crystals
+
+_HOME = {
+    "Batch": "stream",
+    "Corpus": "corpus",
+    "Crystal": "crystal",
+    "Operations": "crystal",
+    "PatternStream": "stream",
+    "PeakList": "scattering",
+    "PreparationConfig": "preparation",
+    "StreamConfig": "stream_config",
+    "computed_crystals": "structures",
+    "crystal_from_cif": "structures",
+    "mineral_crystals": "structures",
+    "peak_list": "scattering",
+    "prepare": "preparation",
+    "random_crystal": "random_crystals",
+    "stage1": "stream_config",
+    "stage2": "stream_config",
+}
+
+__all__ = [
+    "Batch",
+    "Corpus",
+    "Crystal",
+    "Operations",
+    "PatternStream",
+    "PeakList",
+    "PreparationConfig",
+    "StreamConfig",
+    "computed_crystals",
+    "crystal_from_cif",
+    "mineral_crystals",
+    "peak_list",
+    "prepare",
+    "random_crystal",
+    "stage1",
+    "stage2",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"simulators.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
