@@ -6,11 +6,15 @@ amorphous halo of several degrees is background and not a peak.
 
 - Raw counts: the significance is that of Li and Ma (1983), Astrophys. J. 272, 317, equation 17, whose
   tails hold down to a few counts.
+- Data without negatives of which a quarter or more are exactly zero (an archive clipped them, or very few
+  counts were scaled): the same, in units of a typical step of the data, which is measured.
 - Anything else: the excess over its own robust scatter. The local noise comes from blocks of the
   narrowest width, and how noise adds up with width from the data themselves, so that smoothed data do
   not pass for peaks.
 
-An excess below 0.5 % of the local level does not count: no detector is that flat.
+An excess below 0.5 % of the local level does not count, as no detector is that flat; for windows wider
+than 0.35 degrees this share grows with the third power of the width, as the curvature of a halo of 5
+degrees or more does.
 """
 
 from __future__ import annotations
@@ -27,15 +31,19 @@ from eg_agent.patterns.radiation import CU_KALPHA1
 
 Array = npt.NDArray[np.float64]
 
-#: Significance (standard deviations) above which an excess is a peak: counts, and other data.
+#: Significance (standard deviations) above which an excess is a peak: counts, sparse data, other.
 THRESHOLD_COUNTS = 5.5
+THRESHOLD_SPARSE = 5.5
 THRESHOLD_OTHER = 7.0
 #: Excess over the local level that flat-field errors can make.
 FLAT_FIELD = 0.005
 #: Widest window, degrees at Cu K-alpha1; its flanks reach 2.5 times as far to either side.
-WIDEST = 0.5
+WIDEST = 0.7
+#: Width above which the curvature of an amorphous halo can exceed the flat-field error.
+HALO_WIDTH = 0.35
+_SPARSE = 0.25  # share of exact zeros from which scatter says nothing
 _NARROWEST = 3  # points
-_BLOCK = 128  # points a block of the local noise
+_BLOCK = 256  # points a block of the local noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +64,33 @@ def strongest_excess(pattern: Pattern) -> Excess:
     """The most significant local excess of a pattern (see the module for the test)."""
     x, y = pattern.two_theta, pattern.intensity
     counts = pattern.raw_counts and bool(np.all(y >= 0.0))
-    threshold = THRESHOLD_COUNTS if counts else THRESHOLD_OTHER
-    best = Excess(0.0, float(x[0]), 0.0, threshold)
+    best: Excess | None = None
     inside = measured_intervals(x, pattern.covered)
     if counts and pattern.counting_time is not None:
         # a change of counting time is a step in counts, and no peak
         inside = inside & (np.abs(np.diff(pattern.counting_time)) <= 0.01 * pattern.counting_time[1:])
     for first, last in segments(inside):
         step = float(np.median(np.diff(x[first:last])))
-        widest = WIDEST * pattern.radiation.mean_wavelength / CU_KALPHA1 / step
+        unit = pattern.radiation.mean_wavelength / CU_KALPHA1 / step  # points a degree at Cu K-alpha1
         part = y[first:last]
-        for width, significance in _scan(part, widest, counts):
+        sparse = not counts and part.min() == 0.0 and bool(np.mean(part == 0.0) >= _SPARSE)
+        threshold = THRESHOLD_COUNTS if counts else THRESHOLD_SPARSE if sparse else THRESHOLD_OTHER
+        if sparse:
+            part = part / _event_size(part)
+        for width, significance in _scan(part, unit, counts or sparse):
             at = int(np.argmax(significance))
-            if significance[at] > best.significance:
-                centre = first + at + (part.size - significance.size) // 2
-                best = Excess(float(significance[at]), float(x[centre]), width * step, threshold)
-    return best
+            centre = first + at + (part.size - significance.size) // 2
+            here = Excess(float(significance[at]), float(x[centre]), width * step, threshold)
+            # segments can have different thresholds: the one that is furthest above its own counts
+            if best is None or here.significance / threshold > best.significance / best.threshold:
+                best = here
+    return best or Excess(0.0, float(x[0]), 0.0, THRESHOLD_OTHER)
 
 
 def noise_level(y: Array) -> Array:
     """Robust local noise [n]: standard deviation of white noise that fits the second differences.
 
-    From blocks of 128 points, so that it follows a background that varies; smoothed data give too low a value.
+    From blocks of 256 points, so that it follows a background that varies; smoothed data give too low a value.
     """
     if y.size < 5:
         return np.full(y.size, float(np.std(y)))
@@ -85,20 +98,20 @@ def noise_level(y: Array) -> Array:
     return np.pad(_local_scale(second), 1, mode="edge")
 
 
-def _scan(y: Array, widest: float, counts: bool) -> list[tuple[int, Array]]:
+def _scan(y: Array, unit: float, counts: bool) -> list[tuple[int, Array]]:
     y = _without_spikes(y, counts)
     base: Array | None = None
     found: list[tuple[int, Array]] = []
     width = _NARROWEST
-    while width <= max(_NARROWEST, widest) and 5 * width + 2 <= y.size:
+    while width <= max(_NARROWEST, WIDEST * unit) and 5 * width + 2 <= y.size:
         on, predict = _kernels(width)
         n_on = np.convolve(y, on, mode="valid")
         mu = np.convolve(y, predict, mode="valid")
         excess = n_on - mu
         if counts:
             level = np.convolve(y, np.ones(predict.size), mode="valid") * (width / predict.size)
-            floor = np.maximum(mu, 0.5 * np.minimum(level, n_on))
-            significance = _li_ma(n_on, floor, float(np.sum(predict**2)) / width)
+            background = np.maximum(mu, 0.5 * np.minimum(level, n_on))
+            significance = _li_ma(n_on, background, float(np.sum(predict**2)) / width)
         else:
             if base is None:
                 base = _local_scale(excess)
@@ -109,7 +122,8 @@ def _scan(y: Array, widest: float, counts: bool) -> list[tuple[int, Array]]:
             # how noise adds up with width is measured, not assumed white
             scale = max(float(np.median(np.abs(ratio))) / 0.6745, 1e-12)
             significance = ratio / max(scale, 1.0)
-        significance = np.where(excess > FLAT_FIELD * np.abs(mu), significance, 0.0)
+        floor = FLAT_FIELD * max(1.0, width / (HALO_WIDTH * unit)) ** 3
+        significance = np.where(excess > floor * np.abs(mu), significance, 0.0)
         found.append((width, significance))
         width = 2 * width - 1
     return found
@@ -137,6 +151,27 @@ def _li_ma(n_on: Array, mu: Array, alpha: float) -> Array:
         second = n_off * np.log((1.0 + alpha) * n_off / total)
     square = 2.0 * (np.nan_to_num(first) + np.nan_to_num(second))
     return np.where(n_on > alpha * n_off, np.sqrt(np.maximum(square, 0.0)), 0.0)
+
+
+def _event_size(y: Array) -> Array:
+    """The unit [n] in which sparse data have a variance like their mean: sum of squares over sum, by blocks.
+
+    For few counts with a scale factor this is the factor; for noise clipped at zero, its standard
+    deviation. The highest tenth is left out, as it can be peaks.
+    """
+    edges = np.linspace(0, y.size, max(1, y.size // (2 * _BLOCK)) + 1).astype(int)
+    sizes = []
+    for a, b in pairwise(edges):
+        seen = np.sort(y[a:b][y[a:b] > 0.0])
+        seen = seen[: max(1, seen.size // 2)]
+        sizes.append(np.sum(seen**2) / np.sum(seen) if seen.size >= 20 else np.nan)
+    size = np.array(sizes)
+    if np.all(np.isnan(size)):
+        seen = y[y > 0.0]
+        return np.full(y.size, 2.0 * np.sum(seen**2) / np.sum(seen))
+    known = ~np.isnan(size)
+    centres = 0.5 * (edges[:-1] + edges[1:] - 1)
+    return 2.0 * np.interp(np.arange(y.size), centres[known], size[known])
 
 
 def _without_spikes(y: Array, counts: bool) -> Array:
