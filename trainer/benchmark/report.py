@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,11 +25,11 @@ ANSWERS = {
     "top3": ("Top-3 %", 100, 1),
     "top5": ("Top-5 %", 100, 1),
     "nll": ("NLL nats", 1, 2),
-    "bits_over_prior": ("bits over prior", 1, 2),
+    "bits_over_prior": ("bits over\nprior", 1, 2),
     "ece": ("ECE", 1, 3),
-    "brier": ("Brier", 1, 3),
 }
 WRONG = {
+    "brier": ("Brier", 1, 2),
     "graph_distance_wrong": ("hops", 1, 2),
     "within_2_hops": ("within 2 %", 100, 1),
     "descendant": ("descendant %", 100, 1),
@@ -56,10 +57,10 @@ def _cell(interval: Mapping[str, float | None], factor: float, decimals: int) ->
 
 
 def _table(result: Mapping[str, Any], title: str, metrics: Mapping[str, tuple[str, float, int]]) -> Table:
-    table = Table(title=title, title_justify="left", expand=False)
-    table.add_column("")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for heading, _, _ in metrics.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, shown in ROWS.items():
         row = result.get(name)
         if row:
@@ -69,7 +70,9 @@ def _table(result: Mapping[str, Any], title: str, metrics: Mapping[str, tuple[st
 
 
 def _strata(result: Mapping[str, Any], name: str) -> Table:
-    table = Table(title=f"By {name.removeprefix('by_').replace('_', ' ')}", title_justify="left")
+    table = Table(
+        title=f"By {name.removeprefix('by_').replace('_', ' ')}", title_justify="left", box=box.SIMPLE_HEAD
+    )
     table.add_column("", overflow="fold")
     table.add_column("n", justify="right")
     table.add_column("compounds", justify="right")
@@ -79,7 +82,7 @@ def _strata(result: Mapping[str, Any], name: str) -> Table:
         if m in next(iter(result.values()))["model"]
     }
     for heading, _, _ in metrics.values():
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     has_prior = "prior_only" in next(iter(result.values()))
     if has_prior:
         table.add_column("prior only:\nTop-1 %", justify="right")
@@ -102,7 +105,7 @@ def print_report(result: Mapping[str, Any], what: str, console: Console) -> None
         console.print(_table(result, "The right lattice among the first cells", CELLS))
     else:
         console.print(_table(result, "Answers", ANSWERS))
-        console.print(_table(result, "Wrong answers on the subgroup graph", WRONG))
+        console.print(_table(result, "Brier score, and wrong answers on the subgroup graph", WRONG))
     for name in result:
         if name.startswith("by_") or name == "unseen":
             console.print(_strata(result[name], name))
