@@ -6,6 +6,9 @@ import sys
 
 import typer
 
+from eg_agent.cli.groups import groups
+from eg_agent.cli.identify import identify
+from eg_agent.cli.schema import schema
 from eg_agent.errors import EgAgentError
 
 app = typer.Typer(
@@ -15,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(groups)
+app.command()(identify)
+app.command()(schema)
 
 
 def run() -> None:

@@ -8,36 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from eg_agent.decide import Decision
 from eg_agent.errors import BadInput
-from eg_agent.identify import Identification
-from eg_agent.model.posterior import Posterior
-from eg_agent.patterns.pattern import Pattern
-from eg_agent.values import schema as value_schema
-from eg_agent.verify.evidence import Evidence
 
-#: Published values by name.
-VALUES: dict[str, type[Any]] = {
-    "identification": Identification,
-    "decision": Decision,
-    "pattern": Pattern,
-    "posterior": Posterior,
-    "evidence": Evidence,
-}
+#: Names of the published values.
+NAMES = ("identification", "decision", "pattern", "posterior", "evidence")
 
 
 def schema(
     name: Annotated[
-        str | None, typer.Argument(help=f"One of {', '.join(VALUES)}; all of them when left out.")
+        str | None, typer.Argument(help=f"One of {', '.join(NAMES)}; all of them when left out.")
     ] = None,
     write: Annotated[
         Path | None, typer.Option(help="Write NAME.json files into this folder instead of printing.")
     ] = None,
 ) -> None:
     """Print the JSON schema (draft 2020-12) that identifications, decisions and the rest validate against."""
-    if name is not None and name not in VALUES:
-        raise BadInput(f"there is no schema {name!r}: one of {', '.join(VALUES)}.")
-    chosen = [name] if name else list(VALUES)
+    if name is not None and name not in NAMES:
+        raise BadInput(f"there is no schema {name!r}: one of {', '.join(NAMES)}.")
+    chosen = [name] if name else list(NAMES)
     if write is not None:
         if not write.is_dir():
             raise BadInput(f"{write} is not a folder: make it first.")
@@ -47,9 +35,22 @@ def schema(
     if name:
         typer.echo(schema_text(name), nl=False)
     else:
-        typer.echo(json.dumps({each: value_schema(VALUES[each]) for each in chosen}, indent=2))
+        typer.echo(json.dumps({each: value_schema(each) for each in chosen}, indent=2))
+
+
+def value_schema(name: str) -> dict[str, Any]:
+    """The JSON schema of a published value."""
+    from eg_agent.decide import Decision
+    from eg_agent.identify import Identification
+    from eg_agent.model.posterior import Posterior
+    from eg_agent.patterns.pattern import Pattern
+    from eg_agent.values import schema as schema_of
+    from eg_agent.verify.evidence import Evidence
+
+    values = (Identification, Decision, Pattern, Posterior, Evidence)
+    return schema_of(dict(zip(NAMES, values, strict=True))[name])
 
 
 def schema_text(name: str) -> str:
     """The schema of a published value as it is written to a file: indented, keys in order, one newline."""
-    return json.dumps(value_schema(VALUES[name]), indent=2) + "\n"
+    return json.dumps(value_schema(name), indent=2) + "\n"

@@ -20,9 +20,9 @@ from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, read
-from eg_agent.symmetry import ancestors, children, descendants, group, parents, space_group_symbols
+from eg_agent.symmetry import branch, group, settings_of_lattice, space_group_symbols
 from eg_agent.verify import no_cell, verify
-from eg_agent.verify.metric import Cell, check_cell
+from eg_agent.verify.metric import Cell, check_cell, hexagonal_axes, is_rhombohedral, metric_system
 
 if TYPE_CHECKING:
     from eg_agent.model import Classifier
@@ -67,17 +67,18 @@ class Identifier:
         except BadPattern as error:
             return replace(refused(str(error), provenance), seconds=time.perf_counter() - started)
         constants = self.settings
-        evidence = (
-            no_cell()
-            if given is None
-            else verify(
+        if given is None:
+            carried: frozenset[int] = frozenset()
+            evidence = no_cell()
+        else:
+            carried = groups_of_cell(given)
+            evidence = verify(
                 pattern,
                 given,
-                candidates=self._candidates(network.log_probability),
+                candidates=self._candidates(network.log_probability, carried),
                 time_limit=constants.time_limit,
             )
-        )
-        alone = evidence_posterior(evidence, constants)
+        alone = evidence_posterior(evidence, constants, carried)
         fused = fuse(network.log_probability, alone, constants)
         chosen = prediction_set(fused, constants.coverage)
         judgement = judge(fused, network, evidence, chosen, constants)
@@ -137,10 +138,14 @@ class Identifier:
         given = None if cell is None else check_cell(tuple(cell))
         return refused(reason, self._provenance("", Source(kind="file", name=str(path)), given))
 
-    def _candidates(self, log_probability: npt.NDArray[np.float64]) -> list[int] | None:
+    def _candidates(
+        self, log_probability: npt.NDArray[np.float64], carried: frozenset[int]
+    ) -> list[int] | None:
+        """Groups for the verifier: None for all of the lattice, or the network's branch in it."""
         if self.settings.candidates == "lattice":
             return None
-        return branch(prediction_set(log_probability, self.settings.coverage))
+        near = branch_of_set(prediction_set(log_probability, self.settings.coverage)) & carried
+        return sorted(near) or None
 
     def _provenance(self, uid: str, source: Source, cell: Cell | None) -> Provenance:
         return Provenance(
@@ -154,16 +159,22 @@ class Identifier:
         )
 
 
-def branch(chosen: Sequence[int]) -> list[int]:
-    """Group numbers around a prediction set on the subgroup graph, ascending.
+def branch_of_set(chosen: Sequence[int]) -> frozenset[int]:
+    """The groups of a prediction set with all that is above and below each on the subgroup graph.
 
-    The set itself, its direct neighbours, and everything above and below it: where a network errs it
-    errs along a branch, to a subgroup that it needs fewer absences to believe in.
+    Where a network errs, it mostly errs along a branch: to a subgroup, which needs fewer absences to
+    be believed in.
     """
-    found: set[int] = set(chosen)
-    for number in chosen:
-        found |= parents(number) | children(number) | ancestors(number) | descendants(number)
-    return sorted(found)
+    return frozenset().union(*(branch(number) for number in chosen))
+
+
+def groups_of_cell(cell: Cell) -> frozenset[int]:
+    """Groups that a cell of this metric can carry: conventional axes, any centring, or rhombohedral axes."""
+    system = metric_system(hexagonal_axes(cell) if is_rhombohedral(cell) else cell)
+    axis = "abc"[system.unique_axis] if system.unique_axis is not None else "b"
+    return frozenset(
+        setting.group for lattice in system.lattices for setting in settings_of_lattice(lattice, axis)
+    )
 
 
 def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupProbability, ...]:

@@ -168,7 +168,8 @@ def _without_estimate(
     assert evidence.lattice is not None
     wavelength = pattern.radiation.wavelength
     d_min = wavelength / (2.0 * np.sin(np.radians(_HIGHEST / 2.0)))
-    reflections = unique_reflections(evidence.cell, absence_free(evidence.lattice), d_min)
+    free = absence_free(evidence.lattice, pair[0].unique_axis or "b")
+    reflections = unique_reflections(evidence.cell, free, d_min)
     angle = two_theta_of_d(reflections.d, wavelength) + evidence.zero_shift
     absent = np.array([setting.absent(reflections.hkl) for setting in pair], dtype=bool)
     tells = (absent[0] != absent[1]) & np.isfinite(angle)

@@ -83,8 +83,9 @@ def judge(
 
 def information(log_probability: npt.NDArray[np.float64], log_prior: npt.NDArray[np.float64]) -> float:
     """Nats that the pattern has brought: the Kullback-Leibler divergence of [99] from the prior [99]."""
-    probability = np.exp(log_probability)
-    return float(np.sum(np.where(probability > 0.0, probability * (log_probability - log_prior), 0.0)))
+    # -inf times zero is zero here.
+    finite = np.maximum(log_probability, -1e3)
+    return float(np.sum(np.exp(log_probability) * (finite - log_prior)))
 
 
 def contradiction(candidate: CandidateEvidence, nats: float) -> DecidingReflection | None:
