@@ -93,5 +93,15 @@ def group_of_space_group(space_group: int) -> int:
 
 
 def space_group_symbols(number: int) -> tuple[str, ...]:
-    """Hermann-Mauguin symbols of the space groups in a group, in their standard settings."""
-    return tuple(gemmi.get_spacegroup_reference_setting(sg).short_name() for sg in group(number).space_groups)
+    """Short Hermann-Mauguin symbols of the space groups in a group, in their standard settings."""
+    settings = (gemmi.get_spacegroup_reference_setting(sg) for sg in group(number).space_groups)
+    # hm rather than short_name(), which writes R groups on hexagonal axes as "H".
+    return tuple(_short(setting.hm) for setting in settings)
+
+
+def _short(hermann_mauguin: str) -> str:
+    """ "P 1 21/c 1" as "P21/c": the ones of monoclinic symbols and the spaces left out."""
+    parts = hermann_mauguin.split()
+    if len(parts) == 4 and parts[1] == parts[3] == "1":
+        parts = [parts[0], parts[2]]
+    return "".join(parts)
