@@ -366,7 +366,9 @@ class PatternStream:
             counts = counts * (1 - 2 * weight) + weight * (padded[:, :-2] + padded[:, 2:])
         if config.subtract_share > 0:
             error = 1 + 0.03 * random.normal(84)
-            subtracted = (counts - background * error[:, None]).clamp(min=0.0)
+            subtracted = counts - background * error[:, None]
+            clip = random.chance(86, config.clip_share)[:, None]
+            subtracted = torch.where(clip, subtracted.clamp(min=0.0), subtracted)
             counts = torch.where(random.chance(85, config.subtract_share)[:, None], subtracted, counts)
         counts = counts * coverage
         return counts / counts.amax(1, keepdim=True).clamp(min=1e-30), coverage

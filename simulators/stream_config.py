@@ -67,13 +67,14 @@ class StreamConfig:
       background_median, background_sigma: log-normal background against the highest peak.
       air, hump_share: air scatter at 5 degrees against the background, share with amorphous humps.
       counts: range of the counts at the maximum, log-uniform; none for noise-free patterns.
-      subtract_share: share whose background was subtracted and clipped, as in archives.
+      subtract_share: share whose background was subtracted, as in archives; clip_share: share of
+        these whose negative values were set to 0.
       smooth_share: share interpolated or smoothed over neighbouring points.
       full_range_share, start, end: share of full patterns; else ranges of both ends, degrees.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
-    strain_common: float = 0.03
+    strain_common: float = 0.035
     strain_axes: float = 0.012
     strain_shear: float = 0.015
     intensity_sigma: float = 0.3
@@ -85,8 +86,8 @@ class StreamConfig:
     lamps: tuple[Lamp, ...] = CU_MONOCHROMATIC
     doublet_declared: float = 0.5
     fwhm_median: float = 0.11
-    fwhm_sigma: float = 0.45
-    fwhm_range: tuple[float, float] = (0.05, 0.3)
+    fwhm_sigma: float = 0.5
+    fwhm_range: tuple[float, float] = (0.05, 0.5)
     caglioti: float = 1.5
     lorentz: tuple[float, float] = (0.0, 1.0)
     asymmetry: float = 0.03
@@ -99,6 +100,7 @@ class StreamConfig:
     hump_share: float = 0.2
     counts: tuple[float, float] | None = (1e2, 1e5)
     subtract_share: float = 0.5
+    clip_share: float = 0.85
     smooth_share: float = 0.25
     full_range_share: float = 0.5
     start: tuple[float, float] = (5.0, 20.0)
@@ -136,14 +138,15 @@ def stage1() -> StreamConfig:
 def stage2() -> StreamConfig:
     """Realistic laboratory patterns, as archives and beamlines hold them.
 
-    Strain 3-6 %: computed cells are 1-3 % off (Materials Project against experiment), the rest keeps
-    cells from being learned by heart. Widths: measured mineral patterns have 0.08-0.10 degrees at the
-    median and 0.18 at 95 % (analysis of the RRUFF archive in arXiv:2604.23811), older instruments up
-    to 0.3. Zero shift and displacement of 0.1 degree together: what Rietveld refinements of laboratory
-    data usually report. March r 0.67-1.52 at 5-95 % and impurities to 10 %: stage 2 of
-    arXiv:2604.23811. Background 7 % of the area at the median and 62 % at 95 % of measured patterns
-    (there too). Counts 1e2-1e5 at the maximum: quick scans to careful ones. K-alpha2 at half of
-    K-alpha1 by statistical weights. Lamps: Cu leads in archives; the shares of the others are a choice.
+    Sources. Strain to 6 %: computed cells are 1-3 % off measured ones (Materials Project), the rest
+    keeps cells from being learned by heart. Widths: the RRUFF archive has 0.08-0.10 degrees at the
+    median and 0.18 at 95 % (analysis in arXiv:2604.23811); mixtures and fine powders reach 0.5 (the
+    series of precursor mixtures of the dara project). Background 7 % of the area at the median and
+    62 % at 75 % (RRUFF, there too): archives mix subtracted patterns with raw ones, and so does this.
+    Zero shift and displacement of 0.1 degree together: what Rietveld refinements of laboratory data
+    usually report. March r 0.67-1.52 at 5-95 % and impurities to 10 %: stage 2 of arXiv:2604.23811.
+    Counts 1e2-1e5 at the maximum: quick scans to careful ones. K-alpha2 at half of K-alpha1 by
+    statistical weights. Shares of the lamps, of subtraction and of partial ranges are choices.
     """
     return StreamConfig(
         lamps=(
