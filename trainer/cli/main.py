@@ -7,6 +7,9 @@ import sys
 import typer
 
 from eg_agent.errors import EgAgentError
+from trainer.cli.benchmark import benchmark
+from trainer.cli.export import export
+from trainer.cli.fit import fit
 
 app = typer.Typer(
     name="eg-train",
@@ -15,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(fit)
+app.command()(export)
+app.command()(benchmark)
 
 
 def run() -> None:

@@ -1,0 +1,69 @@
+"""From the two heads to one posterior: temperature, fusion weights and an explicit prior. Numpy only.
+
+Both heads are trained under the class prior of the training run and answer with it inside. Here it
+is divided out and the user's put in its place. Two fusions:
+
+- "linear", the paper's: p = alpha * p_split + (1 - alpha) * p_aux, p_aux = softmax(logits / T + log prior).
+- "log-pool", ours: log p = [w * (split - train) + (1 - w) * (aux - train)] / T + u * log prior, normalised.
+  It is a logistic regression in (w/T, (1-w)/T, u), so its fit is convex, and it comes out better
+  calibrated than the linear pool (notes of the first trial: ECE .015 against .079).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict
+
+from eg_agent.model.prior import FloatArray, normalised
+from eg_agent.values import VALUE_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How two heads become one posterior.
+
+    temperature: T > 0, divisor of the log-likelihoods.
+    split_weight: share of the split head, 0 to 1 (alpha of the paper in a linear pool).
+    prior_weight: exponent of the prior (1: Bayes).
+    fusion: "log-pool" or "linear".
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    temperature: float = 1.0
+    split_weight: float = 0.3
+    prior_weight: float = 1.0
+    fusion: Literal["log-pool", "linear"] = "log-pool"
+
+    @property
+    def aux_weight(self) -> float:
+        """Share of the auxiliary head."""
+        return 1.0 - self.split_weight
+
+
+def apply(
+    calibration: Calibration,
+    split_scores: npt.ArrayLike,
+    aux_logits: npt.ArrayLike,
+    log_train_prior: npt.ArrayLike,
+    log_prior: npt.ArrayLike,
+) -> FloatArray:
+    """Fused log-probabilities [n, 99], normalised.
+
+    split_scores: [n, 99] from `Network.split_scores`. aux_logits: [n, 99] of the auxiliary head.
+    log_train_prior: [99] the class prior of training. log_prior: [99] or [n, 99], the one to answer with.
+    """
+    split = normalised(split_scores)
+    aux = normalised(aux_logits) - np.asarray(log_train_prior, dtype=np.float64)
+    prior = np.asarray(log_prior, dtype=np.float64)
+    share, T, power = calibration.split_weight, calibration.temperature, calibration.prior_weight
+    if calibration.fusion == "log-pool":
+        split = split - np.asarray(log_train_prior, dtype=np.float64)
+        return normalised((share * split + (1.0 - share) * aux) / T + power * prior)
+    log_aux = normalised(aux / T + power * prior)
+    with np.errstate(divide="ignore"):  # a share of exactly 0 or 1 leaves one head alone
+        return normalised(np.logaddexp(np.log(share) + split, np.log1p(-share) + log_aux))

@@ -1,0 +1,96 @@
+"""Where a loop runs: the few things it must know of its surroundings, and the local form of them.
+
+A launcher (Ray, torchrun) gives the loop its own `Context`; nothing in the loop imports either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from eg_agent.errors import BadInput
+
+
+class Context(Protocol):
+    """Rank, world size and device of this worker, and how it talks to the others."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def world(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network as it is to be called in training (synchronising gradients if there are others)."""
+        ...
+
+    def agree(self, value: float) -> float:
+        """Rank 0's value, on every rank."""
+        ...
+
+    def load(self) -> Path | None:
+        """Folder of the state to resume from, or None for a fresh start."""
+        ...
+
+    def report(self, metrics: Mapping[str, float], state: Path | None) -> None:
+        """Hand metrics, and the folder of a state just written, to whoever launched the run."""
+        ...
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalContext:
+    """One process. resume: folder of a state to go on from."""
+
+    device: torch.device
+    resume: Path | None = None
+    rank: int = 0
+    world: int = 1
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network itself."""
+        return network
+
+    def agree(self, value: float) -> float:
+        """The value itself."""
+        return value
+
+    def load(self) -> Path | None:
+        """The state given at construction."""
+        return self.resume
+
+    def report(self, metrics: Mapping[str, float], state: Path | None) -> None:
+        """Nobody to tell: the run's folder has it all."""
+
+    def barrier(self) -> None:
+        """Nobody to wait for."""
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """ "auto", "cpu", "cuda" or "cuda:N" as a device that exists."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f"unknown device {name!r}: auto, cpu, cuda or cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput("there is no CUDA device that this torch can use: leave --device out, or take cpu.")
+    return device
+
+
+def compute_type(device: torch.device) -> tuple[torch.dtype, str]:
+    """Type that matrix products are done in, and why."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.bfloat16, "bf16 autocast: the GPU multiplies it in hardware; weights stay fp32"
+    if device.type == "cuda":
+        return torch.float32, "fp32: this GPU has no bf16"
+    return torch.float32, "fp32: bf16 trains about three times slower on CPUs without AMX"
