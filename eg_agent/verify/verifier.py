@@ -1,0 +1,249 @@
+"""`verify`: from a pattern and a cell to the evidence of every candidate extinction group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.errors import BadInput
+from eg_agent.patterns.pattern import Pattern
+from eg_agent.symmetry import N_GROUPS
+from eg_agent.verify.candidates import Candidate, candidate_settings, candidates_on
+from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
+from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of
+from eg_agent.verify.likelihood import Likelihood, marginal_likelihood
+from eg_agent.verify.metric import (
+    Cell,
+    MetricSystem,
+    cell_of,
+    check_cell,
+    hexagonal_axes,
+    is_rhombohedral,
+    metric_system,
+    symmetrized,
+)
+from eg_agent.verify.nnls import nnls_normal
+from eg_agent.verify.pawley import Fit, normal_equations, regularised
+from eg_agent.verify.profile import profiles
+from eg_agent.verify.score import Scores, log_mean, score
+from eg_agent.verify.settings import VerifySettings
+
+Floats = npt.NDArray[np.float64]
+
+
+def no_cell() -> Evidence:
+    """The evidence without a cell: none, and why."""
+    return Evidence(
+        status="no cell",
+        reason="no cell was given, so absences cannot be tested: give --cell, or let the network speak alone.",
+    )
+
+
+def verify(
+    pattern: Pattern,
+    cell: Sequence[float],
+    *,
+    candidates: Sequence[int] | None = None,
+    settings: VerifySettings | None = None,
+) -> Evidence:
+    """Fit a pattern in the absence-free lattice of a cell and weigh every extinction symbol by it.
+
+    cell: a b c (angstrom) alpha beta gamma (degrees), conventional; R in hexagonal or rhombohedral axes;
+        lengths may be off by `VerifySettings.max_length_change`.
+    candidates: groups 1-99 to weigh (every setting of them in these axes); None weighs all groups of the
+        cell's crystal family.
+
+    One Pawley fit, then linear algebra (see `likelihood` and `score`). A pattern that cannot be fitted
+    gives the status "not fitted" with the reason. Raises BadInput for an impossible cell or group number.
+    """
+    started = time.perf_counter()
+    settings = settings or VerifySettings()
+    checked = check_cell(tuple(cell))
+    if candidates is not None and not all(1 <= int(n) <= N_GROUPS for n in candidates):
+        raise BadInput(f"candidate groups are numbers from 1 to {N_GROUPS}, got {list(candidates)}.")
+    notes: list[str] = []
+    if is_rhombohedral(checked):
+        checked = hexagonal_axes(checked)
+        notes.append("the rhombohedral cell was put on hexagonal axes")
+    system = metric_system(checked)
+    checked = symmetrized(checked, system)
+    try:
+        evidence = _verified(pattern, checked, system, candidates, settings, started, notes)
+    except NotFitted as error:
+        reason = "; ".join([str(error), *notes]) + "."
+        evidence = Evidence(status="not fitted", reason=reason, cell=checked, lattice=system.primitive)
+    return replace(evidence, seconds=time.perf_counter() - started)
+
+
+def _verified(
+    pattern: Pattern,
+    cell: Cell,
+    system: MetricSystem,
+    numbers: Sequence[int] | None,
+    settings: VerifySettings,
+    started: float,
+    notes: list[str],
+) -> Evidence:
+    chosen = candidate_settings(system, numbers)
+    if not chosen:
+        raise NotFitted(f"none of the candidate groups can have this {system.name} cell in its axes")
+    # two thirds of the time are for the refinement; the rest is linear algebra of known cost
+    fit = fit_pattern(pattern, cell, system, settings, started + 0.6 * settings.time_limit)
+    quality = quality_of(fit)
+    refined = cell_of(fit.problem.metric(fit.parameters.value[: fit.parameters.n_free]))
+    note = beam_of(pattern.radiation).note
+    notes += [note] if note else []
+    common = Evidence(
+        status="not fitted",
+        reason="",
+        cell=refined,
+        lattice=system.primitive,
+        zero_shift=fit.parameters["zero"],
+        rwp=quality.rwp,
+        goodness_of_fit=quality.rwp / quality.rexp,
+        fit=fit_curve(pattern, fit),
+    )
+    failure = _failure(quality, fit, settings)
+    if failure:
+        return replace(common, reason="; ".join([failure, *notes]) + ".")
+    likelihood = marginal_likelihood(fit)
+    weighed = candidates_on(likelihood.lines, chosen)
+    scores = score(likelihood, weighed, pattern.radiation)
+    found = _summary(likelihood, weighed, scores, fit, settings)
+    lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)
+    low, high = fit.problem.data.grid[0], fit.problem.data.grid[-1]
+    reason = (
+        f"{len(likelihood.lines)} lines from {low:.1f} to {high:.1f} degrees, "
+        f"{len(weighed)} settings of {len(found)} groups weighed, Rwp {quality.rwp:.1f} %"
+    )
+    return replace(
+        common, status="fitted", reason="; ".join([reason, *notes]) + ".", lattice=lattice, candidates=found
+    )
+
+
+def _failure(quality: Quality, fit: Fit, settings: VerifySettings) -> str | None:
+    """Why a fit is not good enough to weigh absences, or None."""
+    if quality.misfit > settings.max_rwp:
+        return (
+            f"the cell does not fit: the misfit is {quality.misfit:.0f} % of the lines' intensity "
+            f"(at most {settings.max_rwp:.0f} %): check the cell, the wavelength and the zero"
+        )
+    if quality.explained < settings.min_explained:
+        return (
+            f"the cell explains only {100 * quality.explained:.0f} % of the intensity above background "
+            f"(at least {100 * settings.min_explained:.0f} %): another phase, or the wrong cell"
+        )
+    return None
+
+
+def fit_curve(pattern: Pattern, fit: Fit) -> FitCurve:
+    """The fit on the pattern's own points; NaN outside the fitted range."""
+    grid = np.asarray(pattern.two_theta)
+    data, solution = fit.problem.data, fit.solution
+    inside = (grid >= data.grid[0]) & (grid <= data.grid[-1])
+    background = np.full(grid.size, np.nan)
+    background[inside] = np.interp(grid[inside], data.grid, solution.background)
+    profile = profiles(grid[inside], solution.positions, solution.width, fit.parameters.shape)
+    calculated = background.copy()
+    calculated[inside] += profile.matrix(profile.value) @ solution.intensity
+    return FitCurve(two_theta=grid, calculated=calculated, background=background)
+
+
+def _summary(
+    likelihood: Likelihood,
+    weighed: list[Candidate],
+    scores: Scores,
+    fit: Fit,
+    settings: VerifySettings,
+) -> tuple[CandidateEvidence, ...]:
+    """One entry a group: its settings' mean evidence, and its best setting in detail. Best first."""
+    of_group: dict[int, list[int]] = {}
+    for i, candidate in enumerate(weighed):
+        of_group.setdefault(candidate.setting.group, []).append(i)
+    ranked = sorted(
+        ((log_mean(scores.log_evidence[members]), number, members) for number, members in of_group.items()),
+        key=lambda entry: (-entry[0], entry[1]),
+    )
+    rwp = _Rwp(likelihood, fit)
+    found = []
+    for place, (log_evidence, number, members) in enumerate(ranked):
+        best = members[int(np.argmax(scores.log_evidence[members]))]
+        candidate = weighed[best]
+        allowed = candidate.allowed > 0
+        leading = place < settings.n_leading
+        found.append(
+            CandidateEvidence(
+                group=number,
+                symbol=candidate.setting.symbol,
+                log_evidence=log_evidence,
+                n_allowed=int(allowed.sum()),
+                n_forbidden=int((~allowed).sum()),
+                rwp=rwp(allowed),
+                deciding=_deciding(likelihood, candidate, scores, best, settings) if leading else (),
+            )
+        )
+    return tuple(found)
+
+
+class _Rwp:
+    """Rwp (per cent) of the fit with only some lines allowed, on one normal matrix."""
+
+    def __init__(self, likelihood: Likelihood, fit: Fit) -> None:
+        data = fit.problem.data
+        weight = 1.0 / data.variance
+        solution = likelihood.solution
+        y = data.y - data.background
+        self._k = len(likelihood.lines)
+        normal, self._moment = normal_equations(
+            solution.dense, solution.profile, likelihood.problem.background, weight, y
+        )
+        self._normal = regularised(normal, self._k)
+        self._constant = float(np.sum(weight * y**2))
+        self._total = float(np.sum(weight * data.y**2))
+        self._start = solution.passive
+        self._known: dict[bytes, float] = {}
+
+    def __call__(self, allowed: npt.NDArray[np.bool_]) -> float:
+        key = allowed.tobytes()
+        if key not in self._known:
+            index = np.concatenate([np.flatnonzero(allowed), np.arange(self._k, self._moment.size)])
+            part = self._normal[np.ix_(index, index)]
+            moment = self._moment[index]
+            x, _ = nnls_normal(part, moment, index < self._k, start=self._start[index], max_iterations=20)
+            chi2 = self._constant - 2.0 * float(moment @ x) + float(x @ part @ x)
+            self._known[key] = 100.0 * float(np.sqrt(max(chi2, 0.0) / self._total))
+        return self._known[key]
+
+
+def _deciding(
+    likelihood: Likelihood, candidate: Candidate, scores: Scores, index: int, settings: VerifySettings
+) -> tuple[DecidingReflection, ...]:
+    """The forbidden lines whose blocks speak loudest, for or against the candidate."""
+    parts = scores.by_block[index]
+    metric = likelihood.problem.basis
+    del metric
+    found = []
+    for number in np.argsort(-np.abs(parts), kind="stable")[: settings.n_deciding]:
+        block = scores.blocks[number]
+        forbidden = block[candidate.allowed[block] == 0]
+        if forbidden.size == 0 or parts[number] == 0.0:
+            continue
+        line = int(forbidden[np.argmax(likelihood.intensity[forbidden])])
+        h, k, l = (int(v) for v in likelihood.lines.representative[line])
+        theta = np.radians(0.5 * likelihood.two_theta[line])
+        found.append(
+            DecidingReflection(
+                hkl=(h, k, l),
+                two_theta=float(likelihood.two_theta[line]),
+                d=float(0.5 * likelihood.problem.wavelengths[0] / np.sin(theta)),
+                intensity=float(likelihood.intensity[line]),
+                sigma=float(likelihood.sigma[line]),
+                forbidden=True,
+                log_odds=float(parts[number]),
+            )
+        )
+    return tuple(found)
