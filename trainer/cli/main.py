@@ -10,6 +10,7 @@ from eg_agent.errors import EgAgentError
 from trainer.cli.benchmark import benchmark
 from trainer.cli.export import export
 from trainer.cli.fit import fit
+from trainer.cli.prepare import prepare
 
 app = typer.Typer(
     name="eg-train",
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(prepare)
 app.command()(fit)
 app.command()(export)
 app.command()(benchmark)
