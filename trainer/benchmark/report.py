@@ -52,8 +52,14 @@ def _cell(interval: Mapping[str, float | None], factor: float, decimals: int) ->
         return Text("-", style="dim")
     text = Text(f"{factor * value:.{decimals}f}")
     if low is not None and high is not None:
-        text.append(f"\n{factor * low:.{decimals}f}..{factor * high:.{decimals}f}", style="dim")
+        ends = (_end(factor * end, decimals) for end in (low, high))
+        text.append("\n" + "..".join(ends), style="dim")
     return text
+
+
+def _end(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return "100" if text == "100.0" else text
 
 
 def _table(result: Mapping[str, Any], title: str, metrics: Mapping[str, tuple[str, float, int]]) -> Table:
