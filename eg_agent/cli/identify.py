@@ -112,8 +112,9 @@ def parse_wavelength(text: str | None) -> tuple[float | None, float | None]:
     values = _numbers(text, "--wavelength", "angstrom, as in 1.5406 or 1.54059,1.54443")
     if len(values) > 2:
         raise BadInput(f"--wavelength {text}: give one wavelength, or K-alpha1,K-alpha2.")
-    Radiation(*values)
-    return values[0], values[1] if len(values) == 2 else None
+    second = values[1] if len(values) == 2 else None
+    Radiation(values[0], second)
+    return values[0], second
 
 
 def parse_cell(text: str | None) -> tuple[float, ...] | None:

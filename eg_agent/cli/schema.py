@@ -47,8 +47,14 @@ def value_schema(name: str) -> dict[str, Any]:
     from eg_agent.values import schema as schema_of
     from eg_agent.verify.evidence import Evidence
 
-    values = (Identification, Decision, Pattern, Posterior, Evidence)
-    return schema_of(dict(zip(NAMES, values, strict=True))[name])
+    values: dict[str, type[Any]] = {
+        "identification": Identification,
+        "decision": Decision,
+        "pattern": Pattern,
+        "posterior": Posterior,
+        "evidence": Evidence,
+    }
+    return schema_of(values[name])
 
 
 def schema_text(name: str) -> str:

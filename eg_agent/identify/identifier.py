@@ -20,8 +20,9 @@ from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, read
-from eg_agent.symmetry import branch, group, settings_of_lattice, space_group_symbols
-from eg_agent.verify import no_cell, verify
+from eg_agent.symmetry import branch, group, space_group_symbols
+from eg_agent.verify import VerifySettings, no_cell, verify
+from eg_agent.verify.candidates import candidate_settings
 from eg_agent.verify.metric import Cell, check_cell, hexagonal_axes, is_rhombohedral, metric_system
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Identifier:
                 pattern,
                 given,
                 candidates=self._candidates(network.log_probability, carried),
-                time_limit=constants.time_limit,
+                settings=VerifySettings(time_limit=constants.time_limit),
             )
         alone = evidence_posterior(evidence, constants, carried)
         fused = fuse(network.log_probability, alone, constants)
@@ -169,12 +170,9 @@ def branch_of_set(chosen: Sequence[int]) -> frozenset[int]:
 
 
 def groups_of_cell(cell: Cell) -> frozenset[int]:
-    """Groups that a cell of this metric can carry: conventional axes, any centring, or rhombohedral axes."""
+    """Groups of the crystal family of a cell, with any centring; rhombohedral axes are allowed."""
     system = metric_system(hexagonal_axes(cell) if is_rhombohedral(cell) else cell)
-    axis = "abc"[system.unique_axis] if system.unique_axis is not None else "b"
-    return frozenset(
-        setting.group for lattice in system.lattices for setting in settings_of_lattice(lattice, axis)
-    )
+    return frozenset(setting.group for setting in candidate_settings(system, None))
 
 
 def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupProbability, ...]:

@@ -33,7 +33,7 @@ class IdentifySettings:
     seen_at: standard errors at which a reflection counts as seen, for the seconds that would settle.
     window: degrees; half width of the window proposed around a deciding reflection.
     top: groups listed in the answer.
-    time_limit: seconds for the verifier.
+    time_limit: seconds for the verifier; a refinement that is near it stops early and says so.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -49,7 +49,7 @@ class IdentifySettings:
     seen_at: float = 4.0
     window: float = 0.4
     top: int = 10
-    time_limit: float = 20.0
+    time_limit: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("network_weight", "evidence_weight"):

@@ -12,6 +12,7 @@ from eg_agent.patterns.coordinate import two_theta_of_d
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.symmetry import Setting, absence_free, group, settings, unique_reflections
 from eg_agent.verify.evidence import DecidingReflection, Evidence
+from eg_agent.verify.metric import metric_system
 
 #: Longest further counting that is still proposed, in units of the counting so far.
 _LONGEST = 300.0
@@ -36,7 +37,7 @@ def would_settle(
     """
     span = (float(pattern.two_theta[0]), float(pattern.two_theta[-1]))
     first, second = (group(n).symbol for n in between)
-    if evidence.status != "fitted" or evidence.cell is None or evidence.lattice is None:
+    if evidence.status != "fitted" or evidence.cell is None:
         why = (
             "the cell that was given does not fit: a right cell"
             if evidence.status == "not fitted"
@@ -165,10 +166,9 @@ def _without_estimate(
 ) -> Settle:
     """No fitted reflection tells the groups apart: the nearest one outside the range, or why none can."""
     assert evidence.cell is not None
-    assert evidence.lattice is not None
     wavelength = pattern.radiation.wavelength
     d_min = wavelength / (2.0 * np.sin(np.radians(_HIGHEST / 2.0)))
-    free = absence_free(evidence.lattice, pair[0].unique_axis or "b")
+    free = absence_free(metric_system(evidence.cell).primitive, pair[0].unique_axis or "b")
     reflections = unique_reflections(evidence.cell, free, d_min)
     angle = two_theta_of_d(reflections.d, wavelength) + evidence.zero_shift
     absent = np.array([setting.absent(reflections.hkl) for setting in pair], dtype=bool)
