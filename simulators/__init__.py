@@ -13,49 +13,74 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulators.corpus import Corpus
     from simulators.crystal import Crystal, Operations
+    from simulators.instrument import Background, Instrument, Specimen, Texture, laboratory, synchrotron
+    from simulators.measurement import Rate, expected_counts, expected_rate, simulate
     from simulators.preparation import PreparationConfig, prepare
     from simulators.random_crystals import random_crystal
     from simulators.scattering import PeakList, peak_list
     from simulators.stream import Batch, PatternStream
     from simulators.stream_config import StreamConfig, stage1, stage2
     from simulators.structures import computed_crystals, crystal_from_cif, mineral_crystals
+    from simulators.textbook import hold_out
 
 _HOME = {
+    "Background": "instrument",
     "Batch": "stream",
     "Corpus": "corpus",
     "Crystal": "crystal",
+    "Instrument": "instrument",
     "Operations": "crystal",
     "PatternStream": "stream",
     "PeakList": "scattering",
     "PreparationConfig": "preparation",
+    "Rate": "measurement",
+    "Specimen": "instrument",
     "StreamConfig": "stream_config",
+    "Texture": "instrument",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
+    "expected_counts": "measurement",
+    "expected_rate": "measurement",
+    "hold_out": "textbook",
+    "laboratory": "instrument",
     "mineral_crystals": "structures",
     "peak_list": "scattering",
     "prepare": "preparation",
     "random_crystal": "random_crystals",
+    "simulate": "measurement",
     "stage1": "stream_config",
     "stage2": "stream_config",
+    "synchrotron": "instrument",
 }
 
 __all__ = [
+    "Background",
     "Batch",
     "Corpus",
     "Crystal",
+    "Instrument",
     "Operations",
     "PatternStream",
     "PeakList",
     "PreparationConfig",
+    "Rate",
+    "Specimen",
     "StreamConfig",
+    "Texture",
     "computed_crystals",
     "crystal_from_cif",
+    "expected_counts",
+    "expected_rate",
+    "hold_out",
+    "laboratory",
     "mineral_crystals",
     "peak_list",
     "prepare",
     "random_crystal",
+    "simulate",
     "stage1",
     "stage2",
+    "synchrotron",
 ]
 
 
