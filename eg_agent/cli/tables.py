@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eg_agent.errors import BadInput
 from eg_agent.identify import Identification
 
 _STYLE = {
@@ -28,7 +29,8 @@ Rows = Sequence[tuple[Path, Identification]]
 def print_answer(path: Path, answer: Identification, *, groups: int = 5) -> None:
     """One file: verdict, reason, the leading groups with their space groups, what would settle it."""
     console = Console()
-    console.print(f"[bold]{escape(str(path))}[/]  [{_STYLE[answer.verdict]}]{answer.verdict}[/]")
+    console.print(f"[bold]{escape(str(path))}[/]", soft_wrap=True)
+    console.print(f"[{_STYLE[answer.verdict]}]{answer.verdict}[/]")
     console.print(escape(answer.reason))
     if answer.top:
         console.print(_groups(answer, groups))
@@ -105,19 +107,27 @@ COLUMNS = (
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """One row a file, in place only when complete: a failure leaves an older table as it was."""
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
+    """One row a file, in place only when complete: a failure leaves an older table as it was.
+
+    Raises BadInput where it cannot be written.
+    """
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
         with os.fdopen(handle, "w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(COLUMNS)
             writer.writerows(_csv_row(file, answer) for file, answer in rows)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written ({error.strerror or error}): free some space, or choose another folder."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # gone already when all went well
 
 
 def _csv_row(path: Path, answer: Identification) -> list[str | int | float]:
