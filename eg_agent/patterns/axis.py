@@ -1,4 +1,4 @@
-"""What the abscissa is: 2-theta, Q or d. Converted when it says so, refused when it evidently is not 2-theta."""
+"""What the abscissa is: Q and d are converted when it says so; what cannot be 2-theta is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from eg_agent.patterns.radiation import Radiation
 
 Axis = Literal["2-theta", "Q (1/angstrom)", "Q (1/nm)", "d (angstrom)", "d (nm)", "theta", "other"]
 Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
 
 _INVERSE = r"(?:\^?\s*[-−]\s*1|⁻¹|\*\*-1|\$\^\{-1\}\$)"
 _PATTERNS: tuple[tuple[Axis, str], ...] = (
@@ -43,7 +44,7 @@ def axis_of_name(name: str) -> Axis | None:
     return None
 
 
-def to_two_theta(x: Array, axis: Axis | None, radiation: Radiation) -> tuple[Array, Array, list[str]]:
+def to_two_theta(x: Array, axis: Axis | None, radiation: Radiation) -> tuple[Array, Index, list[str]]:
     """Abscissa [n] as 2-theta in degrees, the order that sorts it, and notes on what was done.
 
     Q and d are converted with the mean wavelength when the axis says so. Returns (two_theta [k],
@@ -54,7 +55,7 @@ def to_two_theta(x: Array, axis: Axis | None, radiation: Radiation) -> tuple[Arr
     if axis in ("theta", "other"):
         what = "theta or omega, not 2-theta" if axis == "theta" else "not 2-theta, Q or d"
         raise BadPattern(f"The axis is called {what}: export the pattern against 2-theta, Q or d.")
-    index = np.arange(x.size)
+    index: Index = np.arange(x.size, dtype=np.int64)
     if x.size > 1 and np.all(np.diff(x) < 0.0):
         if axis is None:
             _refuse_hidden_d(x)
@@ -87,8 +88,8 @@ def _refuse_hidden_d(x: Array) -> None:
     shrinking = np.median(steps[: steps.size // 4 + 1]) > 2.0 * np.median(steps[-(steps.size // 4 + 1) :])
     if uneven and shrinking:
         raise BadPattern(
-            f"The axis falls from {x[0]:g} to {x[-1]:g} by shrinking steps, which looks like d and not 2-theta: "
-            "name the column 'd (A)', or give 2-theta in degrees."
+            f"The axis falls from {x[0]:g} to {x[-1]:g} by shrinking steps, which looks like d "
+            "and not 2-theta: name the column 'd (A)', or give 2-theta in degrees."
         )
 
 
@@ -98,13 +99,13 @@ def _refuse_hidden_q(x: Array, wavelength: float) -> None:
     top = float(x[-1])
     if x[0] < 0.0 or top >= 180.0:
         raise BadPattern(
-            f"The axis runs from {x[0]:g} to {top:g}, which cannot be 2-theta in degrees: give 2-theta, or name the "
-            "column 'Q (1/A)', 'Q (1/nm)' or 'd (A)' so that it is converted."
+            f"The axis runs from {x[0]:g} to {top:g}, which cannot be 2-theta in degrees: give "
+            "2-theta, or name the column 'Q (1/A)', 'Q (1/nm)' or 'd (A)' so that it is converted."
         )
     # below 0.6 angstrom a whole pattern does fit under 15 degrees
     if top < 15.0 and wavelength > 0.6:
         d_min = wavelength / (2.0 * np.sin(np.radians(top) / 2.0))
         raise BadPattern(
-            f"The axis ends at {top:g}, as 2-theta no more than d = {d_min:.2g} angstrom, and looks like Q: name the "
-            "column 'Q (1/A)' so that it is converted, or measure a longer range."
+            f"The axis ends at {top:g}, as 2-theta no more than d = {d_min:.2g} angstrom, and looks like "
+            "Q: name the column 'Q (1/A)' so that it is converted, or measure a longer range."
         )

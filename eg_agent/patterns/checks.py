@@ -80,7 +80,8 @@ def _check_intensity(pattern: Pattern) -> None:
     top = float(y.max())
     if top == float(y.min()):
         raise BadPattern(
-            f"All intensities are the same ({top:g}): the detector did not respond; check it, then measure again."
+            f"All intensities are the same ({top:g}): the detector did not "
+            "respond; check it, then measure again."
         )
     negative = y < 0.0
     if not np.any(negative):
@@ -94,8 +95,8 @@ def _check_intensity(pattern: Pattern) -> None:
     beyond = int(np.count_nonzero(y < -limit))
     if beyond:
         raise BadPattern(
-            f"{beyond} intensities are negative beyond noise (down to {float(y.min()):g}): too much background was "
-            "subtracted, or this is a difference pattern; give the intensities as measured."
+            f"{beyond} intensities are negative beyond noise (down to {float(y.min()):g}): too much "
+            "background was subtracted, or this is a difference pattern; give the intensities as measured."
         )
 
 
@@ -113,12 +114,12 @@ def _check_saturation(y: npt.NDArray[np.float64]) -> None:
     noise = float(np.median(noise_level(y)))
     for a, b in plateaus:
         sides = [top - y[i] for i in (a - 1, b) if 0 <= i < y.size]
-        # a rounded top of a well-sampled peak falls off by about one unit of rounding, a clipped one by its slope
+        # a rounded top falls off by about one unit of rounding, a clipped one by the slope of its peak
         steep = all(
             drop > max(0.02 * (top - floor), 3.0 * noise, 3.0 * np.sqrt(max(noise, 1.0))) for drop in sides
         )
         if steep:
             raise BadPattern(
-                f"The detector is saturated: {int(b - a)} neighbouring points have exactly the highest value, "
-                f"{top:g}; attenuate the beam or count for a shorter time, and measure again."
+                f"The detector is saturated: {int(b - a)} neighbouring points have exactly the highest "
+                f"value, {top:g}; attenuate the beam or count for a shorter time, and measure again."
             )

@@ -40,7 +40,7 @@ def d_of_two_theta(two_theta: npt.ArrayLike, wavelength: float) -> Array:
 
 
 def two_theta_of_q(q: npt.ArrayLike, wavelength: float) -> Array:
-    """Bragg angle 2-theta [n] in degrees of q = 4 pi sin(theta) / wavelength in 1/angstrom; NaN out of reach."""
+    """2-theta [n] in degrees of q = 4 pi sin(theta) / wavelength [n] in 1/angstrom; NaN out of reach."""
     sine = np.asarray(q, dtype=np.float64) * wavelength / (4.0 * np.pi)
     sine = np.where((sine >= 0.0) & (sine <= 1.0), sine, np.nan)
     return np.degrees(2.0 * np.arcsin(sine))

@@ -72,7 +72,7 @@ class Grid:
     @cached_property
     def two_theta(self) -> npt.NDArray[np.float64]:
         """[L] Cu K-alpha1-equivalent degrees, read-only."""
-        return _frozen(np.linspace(self.two_theta_min, self.two_theta_max, self.length))
+        return _frozen(self.two_theta_min + self.step * np.arange(self.length, dtype=np.float64))
 
     @cached_property
     def sin2theta(self) -> npt.NDArray[np.float64]:

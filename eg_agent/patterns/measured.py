@@ -26,7 +26,8 @@ class Measured:
 
     x: [n] abscissa as written; axis: what it says it is, None where it says nothing. intensity: [n].
     sigma: [n] or None. counting_time: [n] seconds a point, or None. counts_stated: the format or a
-    label says that intensities are detector counts. per_second: they are counts a second.
+    label says that intensities are detector counts. per_second: they are counts a second. corrected: they
+    were corrected, so that they are not counts even where they are whole numbers.
     radiation: what the file states, or None. notes: what reading changed or assumed.
     """
 
@@ -38,6 +39,7 @@ class Measured:
     counting_time: Array | None = None
     counts_stated: bool = False
     per_second: bool = False
+    corrected: bool = False
     radiation: Radiation | None = None
     geometry: Geometry = "unknown"
     sample: str = ""
@@ -79,7 +81,9 @@ def _raw_counts(found: Measured, intensity: Array, sigma: Array | None, notes: l
     if found.per_second:
         notes.append("intensities are counts a second and not counts")
         return False
-    if not (intensity.size and np.all(np.isfinite(intensity)) and np.all(intensity >= 0.0)):
+    if found.corrected or not (
+        intensity.size and np.all(np.isfinite(intensity)) and np.all(intensity >= 0.0)
+    ):
         return False
     if not _whole(intensity):
         if found.counts_stated:

@@ -48,7 +48,7 @@ _BLOCK = 256  # points a block of the local noise
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """The most significant excess found: where (degrees), how wide (degrees), how many standard deviations."""
+    """The most significant excess: in standard deviations, where and how wide (degrees)."""
 
     significance: float
     two_theta: float
@@ -90,7 +90,7 @@ def strongest_excess(pattern: Pattern) -> Excess:
 def noise_level(y: Array) -> Array:
     """Robust local noise [n]: standard deviation of white noise that fits the second differences.
 
-    From blocks of 256 points, so that it follows a background that varies; smoothed data give too low a value.
+    From blocks of 256 points, so that it follows a background that varies; too low for smoothed data.
     """
     if y.size < 5:
         return np.full(y.size, float(np.std(y)))
@@ -143,7 +143,7 @@ def _kernels(width: int) -> tuple[Array, Array]:
 
 
 def _li_ma(n_on: Array, mu: Array, alpha: float) -> Array:
-    """Significance of counts `n_on` over a background `mu` of variance alpha * mu (Li and Ma 1983, eq. 17)."""
+    """Significance of counts over a background `mu` of variance alpha * mu (Li and Ma 1983, eq. 17)."""
     n_off = np.maximum(mu, 0.0) / alpha
     total = n_on + n_off
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -238,7 +238,7 @@ def _start_step_end(lines: list[str]) -> _Table | None:
             except ValueError:
                 break
         if len(values) in (n, n - 1, n + 1):
-            x = start + step * np.arange(len(values))
+            x = start + step * np.arange(len(values), dtype=np.float64)
             return _Table(
                 np.stack([x, np.array(values)], axis=1),
                 header=[other for other in lines[: at + 1] if other.strip()],
