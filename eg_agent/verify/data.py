@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
-from scipy.ndimage import gaussian_filter1d, minimum_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.signal import find_peaks, peak_widths
 
 from eg_agent.patterns.pattern import Pattern
@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 class FitData:
     """Points of a fit. grid [n] degrees, y [n], variance [n] of y, background [n] a first guess.
 
+    width: typical FWHM of the peaks in degrees;
+    level: height of a strong peak above background (the tenth highest, or the median of fewer).
     step: mean step in degrees; counted: the variance comes from counts or given errors, so that a
     goodness of fit has a meaning.
     """
@@ -27,6 +29,8 @@ class FitData:
     y: Floats
     variance: Floats
     background: Floats
+    width: float
+    level: float
     step: float
     counted: bool
 
@@ -35,8 +39,12 @@ class FitData:
         kept = slice(
             int(np.searchsorted(self.grid, low)), int(np.searchsorted(self.grid, high, side="right"))
         )
-        return FitData(
-            self.grid[kept], self.y[kept], self.variance[kept], self.background[kept], self.step, self.counted
+        return replace(
+            self,
+            grid=self.grid[kept],
+            y=self.y[kept],
+            variance=self.variance[kept],
+            background=self.background[kept],
         )
 
 
@@ -106,11 +114,16 @@ def find_lines(
     sigma_points = max(0.8, 0.35 * width / step)
     smooth = gaussian_filter1d(y - background, sigma_points)
     error = np.sqrt(variance / (2.0 * np.sqrt(np.pi) * sigma_points))
-    found, _ = find_peaks(smooth / error, height=5.0, prominence=4.0)
+    # a smoothed or calculated pattern has hardly any noise: then the least height is a share of the highest
+    least = max(1e-3 * float(smooth.max()), 1e-300)
+    found, properties = find_peaks(
+        smooth, height=np.maximum(5.0 * error, least), prominence=np.maximum(4.0 * error, least)
+    )
     if found.size == 0:
         empty = np.zeros(0)
         return Peaks(empty, empty, empty, empty)
-    fwhm = peak_widths(smooth, found, rel_height=0.5)[0] * step
+    bounds = (properties["prominences"], properties["left_bases"], properties["right_bases"])
+    fwhm = peak_widths(smooth, found, rel_height=0.5, prominence_data=bounds)[0] * step
     left, mid, right = smooth[found - 1], smooth[found], smooth[found + 1]
     bend = left - 2.0 * mid + right
     offset = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
@@ -128,8 +141,8 @@ def _rebin(grid: Floats, y: Floats, variance: Floats, factor: int) -> tuple[Floa
     )
 
 
-def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData, float, Peaks]:
-    """Points for a fit, the typical FWHM of the pattern's peaks in degrees, and its peaks.
+def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData, Peaks]:
+    """Points for a fit, and the peaks of the pattern.
 
     Points are averaged where the pattern has more than `points_per_fwhm` over a typical peak: this
     loses nothing and bounds the cost.
@@ -155,7 +168,9 @@ def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData,
         step *= factor
     background = rough_background(y, step, width)
     peaks = find_lines(grid, y, background, variance, step, width)
-    return FitData(grid, y, variance, background, step, counted), width, peaks
+    heights = np.sort(peaks.height)[::-1]
+    level = float(heights[min(9, heights.size // 2)]) if heights.size else float(np.ptp(y))
+    return FitData(grid, y, variance, background, width, level, step, counted), peaks
 
 
 def _typical_width(grid: Floats, y: Floats, variance: Floats, step: float) -> float:
@@ -166,7 +181,7 @@ def _typical_width(grid: Floats, y: Floats, variance: Floats, step: float) -> fl
         peaks = find_lines(grid, y, background, variance, step, width)
         if peaks.two_theta.size == 0:
             return width
-        strong = np.argsort(peaks.significance)[-15:]
+        strong = np.argsort(peaks.height)[-15:]
         width = float(np.clip(np.median(peaks.fwhm[strong]), 1.5 * step, 3.0))
     return width
 
@@ -174,3 +189,11 @@ def _typical_width(grid: Floats, y: Floats, variance: Floats, step: float) -> fl
 def smoothed(values: Floats, points: float) -> Floats:
     """[n] values smoothed by a Gaussian of `points` standard deviation."""
     return gaussian_filter1d(values, points)
+
+
+def envelope(net: Floats, width: float) -> Floats:
+    """[n] height of the peak around each point of a pattern without background; width: FWHM in points."""
+    size = max(3, round(2.0 * width) | 1)
+    return np.maximum(
+        gaussian_filter1d(maximum_filter1d(gaussian_filter1d(net, 0.3 * width), size), 0.4 * width), 0.0
+    )

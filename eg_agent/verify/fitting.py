@@ -14,12 +14,22 @@ from eg_agent.patterns.radiation import ANODES, Radiation
 from eg_agent.verify.data import FitData, prepare, smoothed
 from eg_agent.verify.lines import Lines, lattice_lines
 from eg_agent.verify.metric import Cell, Floats, MetricSystem, reciprocal, volume
-from eg_agent.verify.pawley import SHARED, Fit, Parameters, free_metric, problem_for, refine
+from eg_agent.verify.pawley import (
+    N_SHARED,
+    SHARED,
+    Fit,
+    Parameters,
+    Tolerance,
+    free_metric,
+    problem_for,
+    refine,
+)
 from eg_agent.verify.settings import VerifySettings
 from eg_agent.verify.start import Start, search, two_theta
 
 #: Lines of the first, quick fits that choose between starts, and their steps.
-_FIRST_LINES, _FIRST_STEPS = 45, 5
+_FIRST_LINES, _FIRST_STEPS = 45, 8
+_ROUGH, _FINE = Tolerance(0.1, 0.02), Tolerance(0.03, 0.003)
 #: Rotations in the holohedry of a metric system.
 _ORDER = {"cubic": 48, "tetragonal": 16, "orthorhombic": 8, "hexagonal": 24, "monoclinic": 4, "triclinic": 2}
 
@@ -84,7 +94,8 @@ def fit_pattern(
 
     deadline: of time.perf_counter().
     """
-    data, fwhm, peaks = prepare(pattern)
+    data, peaks = prepare(pattern)
+    fwhm = data.width
     if peaks.two_theta.size < 3:
         raise NotFitted(f"only {peaks.two_theta.size} peaks stand above the noise: count longer")
     beam = beam_of(pattern.radiation)
@@ -113,7 +124,7 @@ def fit_pattern(
             continue
         problem = problem_for(window, head, system, metric, beam.wavelengths, settings.spline_spacing)
         vary = _varied(parameters, beam, first=True)
-        fit = refine(problem, parameters, vary, max_steps=_FIRST_STEPS, deadline=early)
+        fit = refine(problem, parameters, vary, max_steps=_FIRST_STEPS, deadline=early, tolerance=_ROUGH)
         if chosen is None or quality_of(fit).misfit < quality_of(chosen).misfit:
             chosen = fit
         if time.perf_counter() > early:
@@ -127,7 +138,7 @@ def fit_pattern(
     window = _window(data, lines, refined, parameters["zero"], fwhm, beam)
     problem = problem_for(window, lines, system, metric, beam.wavelengths, settings.spline_spacing)
     vary = _varied(parameters, beam, first=False)
-    return refine(problem, parameters, vary, max_steps=settings.max_steps, deadline=deadline)
+    return refine(problem, parameters, vary, max_steps=settings.max_steps, deadline=deadline, tolerance=_FINE)
 
 
 def quality_of(fit: Fit) -> Quality:
@@ -201,18 +212,18 @@ def _parameters(start: Start, fwhm: float, beam: Beam, settings: VerifySettings,
         (x, 0.0, 2.0 * fwhm, x, fwhm),  # x
         (0.0, 0.0, 4.0 * fwhm, 0.0, fwhm),  # y
         (0.005, 0.0, 0.15, 0.005, 0.02),  # axial
-        (beam.ratio, 0.0, 0.7, beam.ratio, beam.ratio_width),  # ratio
+        (beam.ratio, 0.0, 0.55, beam.ratio, beam.ratio_width),  # ratio
     ]
     value, low, high, mean, width = (np.array(column) for column in zip(*shared))
     strains = np.ones(n)
     return Parameters(
-        tuple(f"strain{i + 1}" for i in range(n)) + SHARED,
-        np.concatenate([np.clip(start.strain, -strain, strain), value]),
-        np.concatenate([-strain * strains, low]),
-        np.concatenate([strain * strains, high]),
-        np.concatenate([0.0 * strains, mean]),
-        np.concatenate([0.5 * strain * strains, width]),
-        np.full(n + len(SHARED), np.nan),
+        tuple(f"strain{i + 1}" for i in range(n)) + SHARED + tuple(f"broadening{i + 1}" for i in range(n)),
+        np.concatenate([np.clip(start.strain, -strain, strain), value, 0.0 * strains]),
+        np.concatenate([-strain * strains, low, -2.0 * strains]),
+        np.concatenate([strain * strains, high, 2.0 * strains]),
+        np.concatenate([0.0 * strains, mean, 0.0 * strains]),
+        np.concatenate([0.5 * strain * strains, width, 0.3 * strains]),
+        np.full(2 * n + N_SHARED, np.nan),
     )
 
 
@@ -225,4 +236,6 @@ def _varied(parameters: Parameters, beam: Beam, *, first: bool) -> npt.NDArray[n
         chosen = set(names)
         if len(beam.wavelengths) == 1:
             chosen.discard("ratio")
+        if parameters.n_free == 1:
+            chosen.discard("broadening1")
     return np.array([name in chosen for name in names])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
-from eg_agent.verify.data import FitData, spline_basis
+from eg_agent.verify.data import FitData, envelope, spline_basis
 from eg_agent.verify.lines import Lines
 from eg_agent.verify.metric import Floats, MetricSystem
 from eg_agent.verify.nnls import nnls_normal
@@ -24,11 +24,15 @@ Mask = npt.NDArray[np.bool_]
 
 #: Non-linear parameters after the strains of the metric, in the order of `Parameters.value`.
 SHARED = ("zero", "displacement", "u", "v", "w", "x", "y", "axial", "ratio")
+N_SHARED = len(SHARED)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Non-linear parameters: strains of the free metric parameters, then `SHARED`.
+    """Non-linear parameters: strains of the free metric parameters, `SHARED`, and anisotropic broadening.
+
+    The broadening parameter of each free metric parameter multiplies the width of a line by exp(its value
+    times the share of that parameter in the line's 1/d^2): an ellipsoid of widths, for strain or platelets.
 
     value, low, high, mean, width: [p]; mean and width are a Gaussian prior; error: [p] one standard
     error (NaN before a fit). Degrees 2-theta for zero and displacement (times cos theta).
@@ -45,15 +49,20 @@ class Parameters:
     @property
     def n_free(self) -> int:
         """Number of free metric parameters."""
-        return len(self.names) - len(SHARED)
+        return (len(self.names) - N_SHARED) // 2
 
     def __getitem__(self, name: str) -> float:
         return float(self.value[self.names.index(name)])
 
     @property
+    def broadening(self) -> Floats:
+        """[n_free] parameters of anisotropic broadening."""
+        return self.value[self.n_free + N_SHARED :]
+
+    @property
     def shape(self) -> Shape:
         """The profile parameters."""
-        u, v, w, x, y, axial, ratio = (float(v) for v in self.value[self.n_free + 2 :])
+        u, v, w, x, y, axial, ratio = (float(v) for v in self.value[self.n_free + 2 : self.n_free + N_SHARED])
         return Shape(u, v, w, x, y, axial, ratio)
 
     def with_value(self, value: Floats) -> Parameters:
@@ -137,6 +146,14 @@ def positions(problem: Problem, parameters: Parameters) -> Floats:
     return np.degrees(2.0 * theta) + shift
 
 
+def directions(problem: Problem, parameters: Parameters) -> Floats:
+    """[k, n_free] share of each free metric parameter in the 1/d^2 of a line, less the lines' mean."""
+    metric = problem.free + parameters.value[: parameters.n_free] * problem.scale
+    part = (problem.lines.tensor @ problem.basis) * metric
+    share = part / np.maximum(np.abs(part).sum(axis=1), 1e-12)[:, None]
+    return share - share.mean(axis=0)
+
+
 def solve(
     problem: Problem, parameters: Parameters, weight: Floats, start: Mask | None, *, derivatives: bool
 ) -> Solution:
@@ -145,6 +162,8 @@ def solve(
     theta = np.radians(0.5 * np.nan_to_num(at[0], nan=179.0))
     shape = parameters.shape
     width = widths(np.clip(theta, 1e-3, 1.5), shape, derivatives=derivatives)
+    factor = np.exp(directions(problem, parameters) @ parameters.broadening)
+    width = Widths(width.fwhm * factor, width.eta, width.fwhm_by * factor[:, None], width.eta_by)
     data = problem.data
     profile = profiles(data.grid, at, width, shape, derivatives=derivatives)
     dense = profile.dense(profile.value)
@@ -162,7 +181,7 @@ def solve(
 def regularised(normal: Floats, k: int) -> Floats:
     """The normal matrix with a trace of ridge, so that blended lines and idle splines do no harm."""
     diagonal = np.diag(normal)
-    ridge = 1e-8 * diagonal + 1e-12 * float(diagonal.max(initial=1.0))
+    ridge = 1e-8 * diagonal + 1e-300
     ridge[:k] = np.maximum(ridge[:k], 1e-7 * float(np.median(diagonal[:k])) if k else 0.0)
     out = normal.copy()
     out[np.diag_indices_from(out)] += ridge
@@ -220,13 +239,28 @@ def jacobian(problem: Problem, parameters: Parameters, solution: Solution) -> Fl
     out[:, : n_free + 2] = move @ shifts
     out[:, n_free + 2 : n_free + 7] = broaden @ solution.width.fwhm_by + mix @ solution.width.eta_by
     out[:, n_free + 7] = profile.matrix(profile.by_axial) @ intensity
+    by_broadening = directions(problem, parameters) * solution.width.fwhm[:, None]
+    out[:, n_free + N_SHARED :] = broaden @ by_broadening
     out[:, n_free + 8] = 0.0 if profile.by_ratio is None else profile.matrix(profile.by_ratio) @ intensity
     return out
 
 
-def weights(data: FitData, calculated: Floats, background: Floats, misfit: float) -> Floats:
-    """[n] weights 1 / (variance + (misfit * line intensity)^2): no peak counts for more than its shape is known."""
-    return 1.0 / (data.variance + (misfit * np.maximum(calculated - background, 0.0)) ** 2)
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How well a line profile can be expected to fit, beyond counting noise.
+
+    share: of the net intensity of a point; floor: of the level of a strong peak. No peak, and no foot of
+    a peak, then counts for more than its shape is known.
+    """
+
+    share: float
+    floor: float
+
+
+def weights(data: FitData, tolerance: Tolerance) -> Floats:
+    """[n] weights: 1 / (variance + (share * height of the peak around)^2 + (floor * level)^2)."""
+    height = envelope(data.y - data.background, data.width / data.step)
+    return 1.0 / (data.variance + (tolerance.share * height) ** 2 + (tolerance.floor * data.level) ** 2)
 
 
 def refine(
@@ -236,24 +270,21 @@ def refine(
     *,
     max_steps: int,
     deadline: float,
-    misfit: float = 0.03,
-    tolerance: float = 2e-4,
+    tolerance: Tolerance,
+    least_gain: float = 2e-4,
 ) -> Fit:
     """Refine the parameters in `vary` [p]; stops after max_steps, at `deadline` (time.perf_counter) or when
-    a step gains less than `tolerance` of the misfit."""
+    a step gains less than `least_gain` of the misfit."""
     data = problem.data
-    net = np.maximum(data.y - data.background, 0.0)
-    weight = weights(data, net, np.zeros_like(net), misfit)
+    weight = weights(data, tolerance)
     solution = solve(problem, parameters, weight, None, derivatives=True)
     damping, converged, step = 1e-3, False, 0
     error = np.full(parameters.value.size, np.nan)
     for step in range(1, max_steps + 1):
-        weight = weights(data, solution.calculated, solution.background, misfit)
-        solution = replace(solution, misfit=float(np.sum(weight * (data.y - solution.calculated) ** 2)))
         curvature, gradient, spread = _reduced(problem, parameters, solution, weight)
         cost = _cost(solution, parameters, spread)
         improved = False
-        for _ in range(4):
+        for _ in range(7):
             active = vary & ~_pushed_out(parameters, gradient)
             delta = _step(curvature, gradient, active, damping)
             trial = parameters.with_value(parameters.value + delta)
@@ -262,7 +293,7 @@ def refine(
             if new_cost < cost:
                 improved = True
                 break
-            damping *= 10.0
+            damping *= 8.0
             if time.perf_counter() > deadline:
                 break
         if not improved:
@@ -272,12 +303,11 @@ def refine(
         parameters, solution = trial, new
         damping = max(damping * 0.2, 1e-6)
         error = _errors(curvature, vary)
-        if gain < tolerance:
+        if gain < least_gain:
             converged = True
             break
         if time.perf_counter() > deadline:
             break
-    weight = weights(data, solution.calculated, solution.background, misfit)
     return Fit(problem, replace(parameters, error=error), solution, weight, step, converged)
 
 

@@ -91,8 +91,10 @@ def search(
         chance = 1.0 - np.exp(-2.5 * tolerance * local)
         hit = np.exp(-0.5 * (gap / tolerance) ** 2)
         gain = ((hit - chance) * weight).sum(axis=1) / weight.sum()
-        cost = 0.5 * np.mean((strain / (0.5 * max_strain)) ** 2, axis=1) + 0.5 * (zero / max_zero) ** 2
-        return gain - 0.05 * cost
+        cost = (
+            0.5 * np.sum((strain / (0.35 * max_strain)) ** 2, axis=1) + 0.5 * (zero / (0.4 * max_zero)) ** 2
+        )
+        return gain - 0.03 * cost
 
     total = score(strain, zero, tolerance)
     order = np.argsort(-total, kind="stable")[:12]
