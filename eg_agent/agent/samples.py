@@ -1,0 +1,91 @@
+"""`SampleBook`: what was measured and spent on each sample of a shift; rebuilt from the ledger."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
+
+from eg_agent.decide.state import State
+from eg_agent.patterns.pattern import Pattern
+from eg_agent.records.ledger import DecisionRow
+
+#: Samples remembered; older ones are begun anew should they come back.
+_REMEMBERED = 500
+
+#: Merged patterns kept in memory; those of other samples are read again when needed.
+_PATTERNS = 8
+
+
+@dataclass
+class Sample:
+    """One sample of a shift: its runs so far, the state after the last decision, the merged pattern."""
+
+    runs: list[str] = field(default_factory=list)
+    state: State | None = None
+    pattern: Pattern | None = None
+
+
+class SampleBook:
+    """Samples by (shift, name). Runs without a shift are somebody's own and stand alone."""
+
+    def __init__(self, sample_change: float = 0.0) -> None:
+        self._samples: OrderedDict[tuple[str, str], Sample] = OrderedDict()
+        self._totals: OrderedDict[str, float] = OrderedDict()
+        self._sample_change = sample_change
+
+    def sample(self, shift: str, name: str) -> Sample:
+        """The sample's page; a new empty one for runs that stand alone."""
+        if not shift or not name:
+            return Sample()
+        page = self._samples.setdefault((shift, name), Sample())
+        self._samples.move_to_end((shift, name))
+        while len(self._samples) > _REMEMBERED:
+            self._samples.popitem(last=False)
+        for old in list(self._samples.values())[:-_PATTERNS]:
+            old.pattern = None
+        return page
+
+    def state(
+        self,
+        shift: str,
+        name: str,
+        *,
+        measurements: int,
+        seconds: float,
+        seconds_per_point: float | None,
+        samples_left: int | None,
+    ) -> State:
+        """The state after `measurements` new runs that took `seconds` together."""
+        before = self.sample(shift, name).state
+        total = self._totals.get(shift, 0.0) if shift else 0.0
+        if before is None:
+            moved = self._sample_change if total else 0.0
+            return State(
+                sample=name,
+                sample_seconds=seconds,
+                total_seconds=total + moved + seconds,
+                repeats=measurements - 1,
+                samples_left=samples_left,
+                seconds_per_point=seconds_per_point,
+            )
+        return replace(
+            before,
+            sample_seconds=before.sample_seconds + seconds,
+            total_seconds=total + seconds,
+            repeats=before.repeats + measurements,
+            samples_left=samples_left,
+            seconds_per_point=seconds_per_point or before.seconds_per_point,
+        )
+
+    def record(self, row: DecisionRow) -> None:
+        """Take a decision into the book: when it is made, and again when a ledger is read."""
+        if not row.runs:  # a default that answers no run
+            return
+        page = self.sample(row.shift, row.sample)
+        page.runs = list(row.runs)
+        page.state = row.state if row.identification is None else row.state.seen(row.identification)
+        if row.shift:
+            self._totals[row.shift] = row.state.total_seconds
+            self._totals.move_to_end(row.shift)
+            while len(self._totals) > _REMEMBERED:
+                self._totals.popitem(last=False)

@@ -1,0 +1,135 @@
+"""`EmbeddedTiled`: a Tiled server of one's own, for a laptop, a demo or a test.
+
+It runs in a process of its own, inside `with SimpleTiledServer`: that class keeps a non-daemon thread,
+which in a notebook or script hangs the interpreter when anything goes wrong, and serving would take
+time from the RunEngine's interpreter. The process ends when this one does, however this one ends.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eg_agent.errors import EgAgentError
+
+
+class EmbeddedTiled:
+    """Start with `with EmbeddedTiled() as tiled: ...`; `tiled.uri` holds its key, so never show it.
+
+    directory: where it keeps its data; a temporary one, deleted at the end, where None.
+    port, api_key: fixed ones to come back under the same URI; free and random where not given.
+    on_progress: called with a line of text while it starts, which takes 5 to 30 s.
+    Raises EgAgentError when the server does not start.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        *,
+        port: int = 0,
+        api_key: str | None = None,
+        readable_storage: tuple[str, ...] = (),
+        on_progress: Callable[[str], None] | None = None,
+        start_timeout: float = 120.0,
+    ) -> None:
+        self._settings = {
+            "directory": None if directory is None else str(directory),
+            "port": port,
+            "api_key": api_key,
+            "readable_storage": list(readable_storage),
+        }
+        self._on_progress = on_progress
+        self._timeout = start_timeout
+        self._process: subprocess.Popen[str] | None = None
+        self.uri = ""
+
+    def __enter__(self) -> EmbeddedTiled:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self) -> str:
+        """Start the server; returns its URI."""
+        if self._on_progress:
+            self._on_progress("starting an embedded Tiled server (5 to 30 s) ...")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "eg_agent.records.embedded"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C pauses the RunEngine; it must not reach this process
+        )
+        self._process = process
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(self._settings) + "\n")
+        process.stdin.flush()
+        answer: list[str] = []
+        reader = threading.Thread(target=lambda: answer.append(_first_line(process)), daemon=True)
+        reader.start()
+        reader.join(self._timeout)
+        if not answer or not answer[0]:
+            process.kill()
+            said = process.communicate()[1].strip().splitlines() if answer else []
+            why = said[-1] if said else f"no answer within {self._timeout:.0f} s"
+            raise EgAgentError(
+                f"the embedded Tiled server did not start ({why}): "
+                "give the URI of a Tiled that runs, or go on without one (tiled=None)."
+            )
+        self.uri = json.loads(answer[0])["uri"]
+        # Nothing reads its stderr from here on; a daemon thread keeps the pipe from filling up.
+        threading.Thread(target=lambda: process.stderr and process.stderr.read(), daemon=True).start()
+        if self._on_progress:
+            self._on_progress(f"Tiled serves at {self.uri.partition('?')[0]}")
+        return self.uri
+
+    def kill(self) -> None:
+        """End the server at once, without its consent (what a power cut does; for tests)."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End the server; it deletes a temporary directory of its own."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def _serve() -> None:
+    """The server's process: settings as one line of JSON in, the URI as one line out, until stdin ends."""
+    settings: dict[str, Any] = json.loads(sys.stdin.readline())
+    from tiled.server import SimpleTiledServer
+
+    with SimpleTiledServer(
+        directory=settings["directory"],
+        port=settings["port"],
+        api_key=settings["api_key"],
+        readable_storage=settings["readable_storage"] or None,
+    ) as server:
+        sys.stdout.write(json.dumps({"uri": server.uri}) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _serve()
