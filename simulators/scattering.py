@@ -71,8 +71,9 @@ def laue_unique(
         hkl, inverse_d2 = hkl[allowed], inverse_d2[allowed]
 
     # One integer names a reflection; the name is linear in hkl, so all images come from one product.
+    # h weighs most: the positive name of a Friedel pair then lies in the half kept above.
     base = 2.0 * (limit.sum() + 1) + 1.0
-    weights = np.array([1.0, base, base * base])
+    weights = np.array([base * base, base, 1.0])
     own = hkl @ weights
     images = np.abs(hkl.astype(np.float64) @ (operations.laue_rotations @ weights).T)
     first = images.max(axis=1) == np.abs(own)
