@@ -123,7 +123,7 @@ def write_csv(path: Path, rows: Rows) -> None:
         temporary.replace(path)
     except OSError as error:
         raise BadInput(
-            f"{path} cannot be written ({error.strerror or error}): free some space, or choose another folder."
+            f"{path} cannot be written ({error.strerror or error}): free space, or choose another folder."
         ) from error
     finally:
         if temporary is not None:

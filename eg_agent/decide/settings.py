@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from eg_agent.errors import BadInput
 from eg_agent.values import VALUE_CONFIG
 
 
@@ -31,3 +32,15 @@ class DecideSettings:
     settled_entropy: float = 0.3
     scan_power: float = 0.5
     smallest_gap: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not self.exposures or not all(0.0 < value < float("inf") for value in self.exposures):
+            raise BadInput(f"exposures {self.exposures}: give at least one number above 0.")
+        for name in ("half_counts", "smallest_gap"):
+            if not 0.0 < getattr(self, name) < float("inf"):
+                raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
+        if not (self.smallest_gain >= 0.0 and self.settled_entropy >= 0.0 and 0.0 <= self.scan_power <= 1.0):
+            raise BadInput(
+                f"smallest_gain {self.smallest_gain:g} and settled_entropy {self.settled_entropy:g} must be "
+                f"0 nats or more, and scan_power {self.scan_power:g} a share between 0 and 1."
+            )

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eg_agent.decide import Costs, Decider, Decision, DecideSettings, Limits, State
+from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, State
+from eg_agent.errors import BadInput
 from eg_agent.values import from_json, to_json
 
 
@@ -168,3 +169,18 @@ def test_state_counts_what_was_spent(make_answer, make_scan) -> None:
     assert fresh.samples_left == 1
     assert fresh.history == ()
     assert from_json(State, to_json(later)) == later
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"exposures": ()},
+        {"exposures": (0.0,)},
+        {"half_counts": 0.0},
+        {"smallest_gain": float("nan")},
+        {"scan_power": 2.0},
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict) -> None:
+    with pytest.raises(BadInput, match=next(iter(wrong))):
+        DecideSettings(**wrong)
