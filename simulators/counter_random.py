@@ -54,16 +54,19 @@ class CounterRandom:
         self._key = _splitmix64(index ^ run)
 
     def uniform(self, purpose: int, count: int | None = None) -> Tensor:
-        """float32 in (0, 1): [B], or [B, count]. 24 random bits each."""
+        """float32 strictly between 0 and 1: [B], or [B, count]. 23 random bits each.
+
+        One bit fewer than a float32 holds, so that adding a half is exact: 1.0 never comes out.
+        """
         key = _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
         elements = torch.arange(count or 1, dtype=torch.int32, device=key.device)
         x = (elements * -1640531527)[None] + _signed32(key)[:, None]
         x = _mix32_(x)
         x ^= _signed32(_shift64(key, 32))[:, None]
         x = _mix32_(x)
-        x >>= 8
-        x &= 0xFFFFFF
-        u = x.to(torch.float32).mul_(2.0**-24).add_(2.0**-25)
+        x >>= 9
+        x &= 0x7FFFFF
+        u = x.to(torch.float32).add_(0.5).mul_(2.0**-23)
         return u[:, 0] if count is None else u
 
     def uniform64(self, purpose: int) -> Tensor:
