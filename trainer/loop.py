@@ -35,6 +35,9 @@ from trainer.log import RunLog
 from trainer.loss import LossParts, MultiTaskLoss
 from trainer.state import flatten_optimizer, read_index, read_tensors, restore_optimizer, write_state
 
+#: Steps without a finite gradient, one after the other, that end a run.
+SKIPS_ALLOWED = 20
+
 
 class PatternBatch(Protocol):
     """intensity [B, L] float32, coverage [B, L] bool, group [B] int64 (number - 1)."""
@@ -86,6 +89,7 @@ class Training:
     patterns: int = 0
     seconds: float = 0.0
     interrupted: bool = False
+    skipped_in_a_row: int = 0
     held_out: dict[str, float] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -223,8 +227,9 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
             asked = time.monotonic()
             batch = run.stream.batch(training.patterns + context.rank * share, share)
             waited += time.monotonic() - asked
+            intensity, coverage = whole(batch.intensity.to(device), batch.coverage.to(device))
             with autocast:
-                heads = forward(batch.intensity.to(device), batch.coverage.to(device))
+                heads = forward(intensity, coverage)
             parts = loss_of(heads, batch.group.to(device))
             norm = descend(training, parts, config)
             training.step += 1
@@ -247,17 +252,31 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
 
 
 def descend(training: Training, parts: LossParts, config: TrainConfig) -> Tensor:
-    """One optimizer step; the gradient's norm before clipping. BadInput when the loss is not finite."""
+    """One optimizer step; returns the gradient's norm before clipping.
+
+    A step whose gradient is not finite is left out; BadInput after `SKIPS_ALLOWED` of them in a row.
+    """
     training.optimizer.zero_grad(set_to_none=True)
     parts.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.network.parameters(), config.optim.clip)
-    if training.step % config.log_steps == 0 and not math.isfinite(float(norm)):
+    if math.isfinite(float(norm)):
+        training.optimizer.step()
+        training.skipped_in_a_row = 0
+        return norm
+    training.skipped_in_a_row += 1
+    if training.skipped_in_a_row >= SKIPS_ALLOWED:
         raise BadInput(
-            f"the loss is no longer finite at step {training.step}: lower the learning rate; "
-            "the last saved state is intact."
+            f"the loss has not been finite for {SKIPS_ALLOWED} steps at step {training.step}: "
+            "lower the learning rate; the last saved state is intact."
         )
-    training.optimizer.step()
     return norm
+
+
+def whole(intensity_BL: Tensor, coverage_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch with patterns that are not finite shown as not measured: one of them would spoil the
+    running statistics of every norm for good."""
+    finite_B1 = intensity_BL.isfinite().all(dim=1, keepdim=True)
+    return torch.where(finite_B1, intensity_BL, 0.0), coverage_BL & finite_B1
 
 
 def measure(training: Training, run: Run, context: Context, log: RunLog) -> None:

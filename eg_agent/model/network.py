@@ -383,7 +383,7 @@ class Network(nn.Module):
         """
         config = self.config
         tokens, width = config.tokens + 1, config.width
-        macs = config.tokens * 2 * width * width  # position MLP, its second layer dominating
+        macs = config.tokens * (width + width * width)  # position MLP
         if config.stem == "conv":
             length, channels = config.tokens * config.points_per_token, len(config.channels)
             for stage, (out, blocks) in enumerate(zip(config.stem_widths, config.stem_blocks)):
