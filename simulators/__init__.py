@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simulators.corpus import Corpus
     from simulators.crystal import Crystal, Operations
+    from simulators.diffractometer import SimDiffractometer
+    from simulators.draw import DrawnSample, draw
     from simulators.instrument import Background, Instrument, Specimen, Texture, laboratory, synchrotron
     from simulators.measurement import Rate, expected_counts, expected_rate, simulate
     from simulators.preparation import PreparationConfig, prepare
     from simulators.random_crystals import random_crystal
+    from simulators.replay import ReplayDiffractometer
     from simulators.scattering import PeakList, peak_list
     from simulators.stream import Batch, PatternStream
     from simulators.stream_config import StreamConfig, stage1, stage2
@@ -28,17 +31,21 @@ _HOME = {
     "Batch": "stream",
     "Corpus": "corpus",
     "Crystal": "crystal",
+    "DrawnSample": "draw",
     "Instrument": "instrument",
     "Operations": "crystal",
     "PatternStream": "stream",
     "PeakList": "scattering",
     "PreparationConfig": "preparation",
     "Rate": "measurement",
+    "ReplayDiffractometer": "replay",
+    "SimDiffractometer": "diffractometer",
     "Specimen": "instrument",
     "StreamConfig": "stream_config",
     "Texture": "instrument",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
+    "draw": "draw",
     "expected_counts": "measurement",
     "expected_rate": "measurement",
     "hold_out": "textbook",
@@ -58,17 +65,21 @@ __all__ = [
     "Batch",
     "Corpus",
     "Crystal",
+    "DrawnSample",
     "Instrument",
     "Operations",
     "PatternStream",
     "PeakList",
     "PreparationConfig",
     "Rate",
+    "ReplayDiffractometer",
+    "SimDiffractometer",
     "Specimen",
     "StreamConfig",
     "Texture",
     "computed_crystals",
     "crystal_from_cif",
+    "draw",
     "expected_counts",
     "expected_rate",
     "hold_out",
