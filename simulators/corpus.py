@@ -6,6 +6,7 @@ pickle, read back on any machine with numpy alone.
 
 from __future__ import annotations
 
+import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -155,7 +156,7 @@ class Corpus:
         try:
             with np.load(Path(path), allow_pickle=False) as data:
                 return cls(**{f.name: data[f.name] for f in fields(cls)})
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise BadInput(f"{path} is not a corpus ({error}): make one with eg-train prepare.") from None
 
 

@@ -1,0 +1,228 @@
+"""The stream: a function of (seed, number), right groups in right shares, right profiles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import voigt_profile
+
+from eg_agent.errors import BadInput
+from eg_agent.patterns import Grid
+from simulators.corpus import D_MIN, MINERAL, MOLECULAR, RANDOM, pack
+from simulators.counter_random import CounterRandom
+from simulators.random_crystals import random_crystal
+from simulators.scattering import lorentz_polarisation, peak_list
+from simulators.stream import PatternStream, structure_probability
+from simulators.stream_config import CU_MONOCHROMATIC, Lamp, Sampling, StreamConfig, stage1, stage2
+
+GRID = Grid(5.0, 90.0, 4096)
+
+
+def still(**changes) -> StreamConfig:
+    """A configuration without any chance in it, but for the structure."""
+    return replace(
+        StreamConfig(
+            sampling=Sampling(uniform_groups=True),
+            strain_common=0.0, strain_axes=0.0, strain_shear=0.0, intensity_sigma=0.0, b_range=(0.0, 0.0),
+            texture_share=0.0, impurity_share=0.0, lamps=CU_MONOCHROMATIC, fwhm_median=0.12, fwhm_sigma=0.0,
+            caglioti=0.0, lorentz=(0.0, 0.0), asymmetry=0.0, zero=0.0, displacement=0.0, overspill_share=0.0,
+            background_median=0.0, counts=None, subtract_share=0.0, smooth_share=0.0, full_range_share=1.0,
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", [stage1, stage2])
+def test_a_pattern_does_not_depend_on_its_batch_or_on_a_restart(corpus, stage):
+    whole = PatternStream(corpus, stage(), 5, GRID).batch(0, 24)
+    again = PatternStream(corpus, stage(), 5, GRID)
+    parts = [again.batch(17, 7), again.batch(0, 3), again.batch(3, 14)]
+    for name in ("intensity", "coverage", "group", "structure"):
+        joined = torch.cat([getattr(parts[i], name) for i in (1, 2, 0)])
+        assert torch.equal(joined, getattr(whole, name)), name
+    other = PatternStream(corpus, stage(), 6, GRID).batch(0, 24)
+    assert not torch.equal(other.structure, whole.structure)
+
+
+@pytest.mark.parametrize("stage", [stage1, stage2])
+def test_patterns_are_what_they_say(corpus, stage):
+    batch = PatternStream(corpus, stage(), 1, GRID).batch(0, 400)
+    assert batch.intensity.dtype == torch.float32
+    assert batch.intensity.shape == batch.coverage.shape == (400, GRID.length)
+    assert torch.isfinite(batch.intensity).all()
+    assert torch.allclose(batch.intensity.amax(1), torch.ones(400))
+    assert (batch.intensity[~batch.coverage] == 0).all()
+    assert torch.equal(batch.group, torch.as_tensor(corpus.group.astype(np.int64))[batch.structure] - 1)
+    assert (torch.as_tensor(corpus.split)[batch.structure] == 0).all()
+    edges = batch.coverage.int().diff(dim=1).abs().sum(1)
+    assert edges.max() <= 2  # one window
+    if stage is stage1:
+        assert batch.coverage.all()
+        assert batch.intensity.min() >= 0
+
+
+def test_groups_come_with_the_stated_probability(corpus):
+    for sampling in (
+        Sampling(),
+        Sampling(uniform_groups=True),
+        Sampling(real=1.0, random=0.0, molecular=0.0),
+    ):
+        stream = PatternStream(corpus, still(sampling=sampling), 2, GRID)
+        probability = stream.group_probability()
+        assert probability.sum() == pytest.approx(1)
+        drawn = stream._draw(CounterRandom(2, torch.arange(200_000)), 1).numpy()
+        count = np.bincount(corpus.group[drawn] - 1, minlength=99)
+        error = np.sqrt(200_000 * probability)
+        assert (np.abs(count - 200_000 * probability) < 5 * error + 1).all()
+        if sampling.uniform_groups:
+            assert np.allclose(probability[probability > 0], 1 / (probability > 0).sum())
+
+
+def test_shares_of_sources_and_weight_of_minerals(corpus):
+    probability = structure_probability(
+        corpus, Sampling(real=0.6, random=0.3, molecular=0.1, mineral_weight=3.0)
+    )
+    assert probability[corpus.source == RANDOM].sum() == pytest.approx(0.3)
+    assert probability[corpus.source == MOLECULAR].sum() == pytest.approx(0.1)
+    for group in (4, 50, 97):
+        mine = (corpus.group == group) & (corpus.split == 0)
+        minerals = probability[mine & (corpus.source == MINERAL)]
+        computed = probability[mine & (corpus.source < MINERAL)]
+        if len(minerals) and len(computed):
+            assert minerals[0] == pytest.approx(3 * computed[0])
+
+
+def test_square_root_of_counts():
+    crystals = [(random_crystal(225, np.random.default_rng(i), max_atoms=10), 0) for i in range(18)]
+    crystals += [(random_crystal(221, np.random.default_rng(i), max_atoms=10), 0) for i in range(2)]
+    packed = pack(crystals)
+    packed = replace(packed, split=np.zeros(len(packed), dtype=np.uint8))
+    probability = structure_probability(packed, Sampling())
+    shares = [probability[packed.space_group == n].sum() for n in (225, 221)]
+    assert shares[0] / shares[1] == pytest.approx(3.0)  # sqrt(18 / 2)
+
+
+def test_held_out_structures_stay_out(corpus):
+    for split, value in (("train", 0), ("held_out", 1)):
+        stream = PatternStream(corpus, still(sampling=Sampling(split=split)), 1, GRID)
+        assert (torch.as_tensor(corpus.split)[stream.batch(0, 200).structure] == value).all()
+
+
+def test_impossible_streams_are_refused(corpus):
+    alone = replace(corpus, split=np.zeros(len(corpus), dtype=np.uint8))
+    with pytest.raises(BadInput, match="held_out"):
+        PatternStream(alone, still(sampling=Sampling(split="held_out")), 1, GRID)
+    with pytest.raises(BadInput, match="lamp"):
+        PatternStream(corpus, still(lamps=()), 1, GRID)
+
+
+@pytest.fixture(scope="module")
+def one():
+    """A corpus of one crystal, in the training split."""
+    crystal = random_crystal(14, np.random.default_rng(3), max_atoms=20)
+    packed = pack([(crystal, 0)])
+    return crystal, replace(packed, split=np.zeros(1, dtype=np.uint8))
+
+
+def _direct(crystal, fwhm_gauss, fwhm_lorentz, lines=((1.540593, 1.0),), scale=1.0):
+    """The same pattern by adding up Voigt profiles, peak by peak, in double precision."""
+    peaks = peak_list(crystal, D_MIN, wavelength=1.540593)
+    x = GRID.two_theta
+    total = np.zeros(len(x))
+    for wavelength, share in lines:
+        sine = wavelength / 2 / peaks.d
+        theta = np.arcsin(1.540593 / 2 / peaks.d)
+        seen = np.degrees(2 * np.arcsin(np.minimum(sine * scale, 1)))
+        area = share * peaks.f2 * peaks.multiplicity * lorentz_polarisation(theta)
+        for centre, a in zip(seen, area):
+            total += a * voigt_profile(x - centre, fwhm_gauss / 2.35482, fwhm_lorentz / 2)
+    return total / total.max()
+
+
+def test_gaussian_profile_agrees_with_a_direct_sum(one):
+    crystal, packed = one
+    batch = PatternStream(packed, still(), 1, GRID).batch(0, 1)
+    expected = _direct(crystal, 0.12, 0.0)
+    # levels are 4 % apart, and 240 peaks are kept: the profile itself is far better
+    assert np.abs(batch.intensity[0].numpy() - expected).max() < 0.03
+    assert np.corrcoef(batch.intensity[0].numpy(), expected)[0, 1] > 0.9995
+
+
+def test_doublet_agrees_with_a_direct_sum(one):
+    crystal, packed = one
+    lamp = (Lamp(1.0, 1.540593, 1.544427),)
+    for declared in (0.0, 1.0):
+        config = still(lamps=lamp, doublet_declared=declared, fwhm_median=0.08)
+        batch = PatternStream(packed, config, 1, GRID).batch(0, 1)
+        mean = (1.540593 + 0.5 * 1.544427) / 1.5
+        scale = 1.0 if declared == 0 else 1.540593 / mean
+        lines = ((1.540593, 1.0), (1.544427, 0.5))
+        expected = _direct(crystal, 0.08, 0.0, lines, scale)
+        assert np.corrcoef(batch.intensity[0].numpy(), expected)[0, 1] > 0.999
+
+
+def test_voigt_of_a_single_line():
+    """A line of known widths at a node, against scipy, at the grid's own resolution."""
+    crystal = random_crystal(225, np.random.default_rng(1), max_atoms=10)
+    packed = replace(pack([(crystal, 0)]), split=np.zeros(1, dtype=np.uint8))
+    stream = PatternStream(packed, still(), 1, GRID)
+    lamp = stream._lamps[:1]
+    position = 40.0 + 0.25 * GRID.step
+    sine = torch.tensor([[np.sin(np.radians(position / 2)) / 1.540593]], dtype=torch.float32)
+    for lorentz in (0.0, 0.5, 1.0):
+        stream.config = still(fwhm_median=0.2, lorentz=(lorentz, lorentz))
+        random = CounterRandom(1, torch.tensor([0]))
+        got = stream._profile(random, lamp, sine, torch.ones(1, 1))[0].numpy()
+        size = float(random.uniform(39)[0])
+        theta = np.radians(position / 2)
+        broad = lorentz * (size / np.cos(theta) + (1 - size) * (0.4 + 1.5 * np.tan(theta)))
+        whole = 0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + (1 - lorentz) ** 2)
+        gauss, broad = 0.2 * (1 - lorentz) / whole, 0.2 * broad / whole
+        expected = voigt_profile(GRID.two_theta - position, gauss / 2.35482, broad / 2) * GRID.step
+        assert np.abs(got - expected).max() < 0.01 * expected.max()
+
+
+def test_forbidden_lines_stay_empty_whatever_the_nuisances(one):
+    """Neither factors on intensities nor texture put anything where the group forbids a line."""
+    _, packed = one
+    rich = still(intensity_sigma=0.5, texture_share=1.0, texture_sigma=0.5, b_range=(0.0, 3.0))
+    batch = PatternStream(packed, rich, 1, GRID).batch(0, 20)
+    plain = PatternStream(packed, still(), 1, GRID).batch(0, 1).intensity[0]
+    empty = plain < 1e-6
+    assert empty.float().mean() > 0.05
+    assert batch.intensity[:, empty].max() < 1e-4
+
+
+def test_noise_is_poisson(one):
+    """Variance over mean of many recordings of one pattern, in counts."""
+    _, packed = one
+    stream = PatternStream(
+        packed, still(background_median=0.2, background_sigma=0.0, counts=(1000, 1000.001)), 1, GRID
+    )
+    rate = torch.full((400, GRID.length), 0.5)
+    rate[:, 100] = 1.0
+    stream.config = replace(stream.config, background_median=0.0)
+    intensity, _ = stream._record(CounterRandom(1, torch.arange(400)), rate)
+    # the maximum of each pattern was set to 1: give it back in counts
+    at_peak = CounterRandom(1, torch.arange(400)).poisson(81, rate * 1000).amax(1, keepdim=True)
+    counts = intensity * at_peak
+    ratio = counts[:, 200:].var(0).mean() / counts[:, 200:].mean()
+    assert ratio == pytest.approx(1.0, abs=0.02)
+
+
+def test_another_grid(corpus):
+    grid = Grid(10.0, 60.0, 1500)
+    batch = PatternStream(corpus, stage2(), 1, grid).batch(0, 32)
+    assert batch.intensity.shape == (32, 1500)
+    assert torch.isfinite(batch.intensity).all()
+
+
+def test_widths_and_ranges_follow_their_distributions(corpus):
+    stream = PatternStream(corpus, stage2(), 4, GRID)
+    batch = stream.batch(0, 1500)
+    assert batch.coverage.all(1).float().mean() == pytest.approx(0.5, abs=0.06)
+    first = batch.coverage.float().argmax(1)
+    assert GRID.two_theta[int(first.max())] < 20.5
