@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from eg_agent.cli.demo import demo
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
 from eg_agent.cli.schema import schema
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
 app.command()(groups)
 app.command()(identify)
 app.command()(schema)
