@@ -117,6 +117,8 @@ def unique_reflections(
     if invariant:
         allowed = ~setting.absent(asymmetric)
         asymmetric, d = asymmetric[allowed], d[allowed]
+    if not len(asymmetric):
+        return Reflections(np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64), d)
     hkl, multiplicity, source = [], [], []
     for rotation in cosets:
         for start in range(0, len(asymmetric), _CHUNK):
@@ -132,6 +134,7 @@ def unique_reflections(
 
 
 def _check_metric(cell: Sequence[float], setting: Setting) -> None:
+    reciprocal_metric(cell)  # refuses impossible cells
     a, b, c, alpha, beta, gamma = cell
     equal: list[tuple[float, float]] = []
     family = setting.lattice[0]

@@ -18,6 +18,7 @@ from eg_agent.symmetry.conditions import Conditions
 from eg_agent.symmetry.derive import DerivedSetting, settings_of_space_group, standard_setting
 from eg_agent.symmetry.extinction_group import group, group_of_space_group, groups
 from eg_agent.symmetry.operators import GRID, BoolArray, Operators, from_gemmi
+from eg_agent.symmetry.symbols import unique_axis
 
 #: The 14 Bravais lattices, by crystal family and centring.
 BRAVAIS_LATTICES: tuple[str, ...] = (
@@ -142,15 +143,19 @@ def setting_of_space_group(space_group: int | str | gemmi.SpaceGroup) -> Setting
     Raises BadInput for an unknown symbol, and for axes that are no conventional setting of the group.
     """
     if isinstance(space_group, int):
-        return standard(group_of_space_group(space_group))
+        group_of_space_group(space_group)  # refuses other numbers than 1 to 230
+        space_group = gemmi.get_spacegroup_reference_setting(space_group)
     if isinstance(space_group, str):
         found = gemmi.find_spacegroup_by_name(space_group)
         if found is None:
             raise BadInput(f"unknown space group {space_group!r}: give a number or a Hermann-Mauguin symbol.")
         space_group = found
-    absences = from_gemmi(space_group.operations()).absent(GRID)
+    operators = from_gemmi(space_group.operations())
+    absences = operators.absent(GRID)
     for setting in settings(group_of_space_group(space_group.number)):
-        if np.array_equal(setting.absent(GRID), absences):
+        # Without a glide or screw the absences do not show the unique axis.
+        same_axis = setting.unique_axis is None or setting.unique_axis == "abc"[unique_axis(operators)]
+        if same_axis and np.array_equal(setting.absent(GRID), absences):
             return setting
     raise BadInput(
         f"the axes of {space_group.xhm()} are not a conventional setting: "

@@ -9,6 +9,8 @@ reads the result from tables.json.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import spglib
 
@@ -20,28 +22,35 @@ _CUBIC_AXES = np.eye(3)
 _HEXAGONAL_AXES = np.array([[1.0, 0.0, 0.0], [-0.5, np.sqrt(0.75), 0.0], [0.0, 0.0, 1.6]])
 
 
-def _multiplication_table(point_group: IntArray) -> IntArray:
-    """int [k, k]: index of the product of elements i and j."""
+Table = tuple[tuple[int, ...], ...]
+
+
+def _multiplication_table(point_group: IntArray) -> Table:
+    """Index of the product of elements i and j, at [i][j]."""
     index = {rotation.tobytes(): i for i, rotation in enumerate(point_group)}
-    return np.array([[index[(a @ b).tobytes()] for b in point_group] for a in point_group])
+    return tuple(tuple(index[(a @ b).tobytes()] for b in point_group) for a in point_group)
 
 
-def _closure(elements: frozenset[int], table: IntArray) -> frozenset[int]:
+def _closure(elements: frozenset[int], table: Table) -> frozenset[int]:
     """The subgroup that some elements generate."""
     group, frontier = set(elements), set(elements)
     while frontier:
-        products = {int(table[a, b]) for a in frontier for b in group}
-        products |= {int(table[b, a]) for a in frontier for b in group}
+        products = {table[a][b] for a in frontier for b in group}
+        products |= {table[b][a] for a in frontier for b in group}
         frontier = products - group
         group |= frontier
     return frozenset(group)
 
 
-def maximal_subgroups(point_group: IntArray) -> list[frozenset[int]]:
+def maximal_subgroups(point_group: IntArray) -> tuple[frozenset[int], ...]:
     """Maximal proper subgroups of a point group, int [k, 3, 3], as sets of indices into it."""
-    table = _multiplication_table(point_group)
-    everything = frozenset(range(len(point_group)))
-    identity = next(i for i in everything if table[i, i] == i)
+    return _maximal_subgroups(_multiplication_table(point_group))
+
+
+@cache
+def _maximal_subgroups(table: Table) -> tuple[frozenset[int], ...]:
+    everything = frozenset(range(len(table)))
+    identity = next(i for i in everything if table[i][i] == i)
     found = {frozenset({identity})}
     frontier = set(found)
     while frontier:
@@ -49,7 +58,7 @@ def maximal_subgroups(point_group: IntArray) -> list[frozenset[int]]:
         frontier = joined - found
         found |= frontier
     proper = found - {everything}
-    return [h for h in proper if not any(h < other for other in proper)]
+    return tuple(h for h in proper if not any(h < other for other in proper))
 
 
 def _space_group_type(operators: Operators, *, hexagonal: bool) -> int:
