@@ -91,7 +91,7 @@ def test_metric_orbits_by_plain_counting(lattice: str) -> None:
     ("symbol", "system"),
     [("Pnma", "orthorhombic"), ("Pa-3", "cubic"), ("R-3c", "trigonal/hexagonal"), ("P2_1/c", "monoclinic")],
 )
-def test_powder_lines_of_pymatgen(symbol: str, system: str) -> None:
+def test_powder_lines_of_pymatgen(symbol: str, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     diffraction = pytest.importorskip("pymatgen.analysis.diffraction.xrd")
     core = pytest.importorskip("pymatgen.core")
     cell = CELLS[system]
@@ -99,7 +99,8 @@ def test_powder_lines_of_pymatgen(symbol: str, system: str) -> None:
         symbol, core.Lattice.from_parameters(*cell), ["Si", "Cs"], [[0.11, 0.23, 0.37], [0.42, 0.07, 0.13]]
     )
     calculator = diffraction.XRDCalculator(wavelength=1.0)
-    calculator.SCALED_INTENSITY_TOL = 1e-6
+    base = type(calculator).__mro__[1]
+    monkeypatch.setattr(base, "SCALED_INTENSITY_TOL", 1e-9)  # keep weak lines
     pattern = calculator.get_pattern(structure, scaled=False, two_theta_range=(0, 50))
     ours = symmetry.unique_reflections(
         cell, symmetry.setting_of_space_group(symbol.replace("_", "")), 1 / (2 * np.sin(np.radians(25)))
