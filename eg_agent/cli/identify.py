@@ -112,7 +112,8 @@ def parse_wavelength(text: str | None) -> tuple[float | None, float | None]:
     values = _numbers(text, "--wavelength", "angstrom, as in 1.5406 or 1.54059,1.54443")
     if len(values) > 2:
         raise BadInput(f"--wavelength {text}: give one wavelength, or K-alpha1,K-alpha2.")
-    second = values[1] if len(values) == 2 else None
+    # Tables that always have two columns repeat a single wavelength.
+    second = values[1] if len(values) == 2 and values[1] != values[0] else None
     Radiation(values[0], second)
     return values[0], second
 

@@ -115,8 +115,8 @@ def count_plans(
     assert identification.log_probability is not None
     longest = limits.max_seconds_per_point
     plans: list[Plan] = []
-    # A reflection without an estimate lies outside what was measured: for that the range is extended.
-    settles = tuple(s for s in identification.would_settle if s.hkl is not None and s.sigma is not None)
+    # The others lie outside what was measured (for them the range is extended) or cannot be counted.
+    settles = tuple(s for s in identification.would_settle if s.hkl is not None and s.counting)
     decisive = clip(tuple(s.two_theta for s in settles), limits.two_theta)
     whole = clip(measured.windows, limits.two_theta)
     h = entropy(identification.log_probability)

@@ -40,6 +40,8 @@ class Settle:
     intensity, sigma: what the fit found for the reflection so far, area units of the pattern.
     absent_in: the group of `between` that forbids the reflection.
     counted: seconds a point that the window was counted so far, where known.
+    counting: whether counting longer there can settle it: not for a line that is seen already, overlaps
+        with another, lies outside the range, or would take too long.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -53,6 +55,7 @@ class Settle:
     sigma: float | None = None
     absent_in: int | None = None
     counted: float | None = None
+    counting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

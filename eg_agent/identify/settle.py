@@ -86,8 +86,12 @@ def _inside(
     constants: IdentifySettings,
 ) -> tuple[Settle, ...]:
     """Reflections with an estimate that one group allows and the other forbids, most telling first."""
+    low, high = float(pattern.two_theta[0]), float(pattern.two_theta[-1])
     known: dict[tuple[int, int, int], DecidingReflection] = {
-        r.hkl: r for c in evidence.candidates for r in c.deciding if r.sigma > 0.0
+        r.hkl: r
+        for c in evidence.candidates
+        for r in c.deciding
+        if r.sigma > 0.0 and low <= r.two_theta <= high  # tails of lines beyond the end are fitted, too
     }
     if not known:
         return ()
@@ -101,10 +105,13 @@ def _inside(
             continue
         which = 0 if absent[0, i] else 1
         tells = absence_information(reflection.intensity, reflection.sigma, _EXPOSURE, float(shares[which]))
-        ranked.append((tells, -reflection.two_theta, which, reflection))
-    ranked.sort(key=lambda entry: entry[:2], reverse=True)
+        # What is seen already is no news: it comes last, and counting it longer changes nothing.
+        seen = reflection.intensity >= constants.seen_at * reflection.sigma
+        ranked.append((not seen, tells, -reflection.two_theta, which, reflection))
+    ranked.sort(key=lambda entry: entry[:3], reverse=True)
     return tuple(
-        _count(pattern, reflection, between, which, constants) for _, _, which, reflection in ranked[:_MOST]
+        _count(pattern, reflection, between, which, pair, constants)
+        for *_, which, reflection in ranked[:_MOST]
     )
 
 
@@ -113,6 +120,7 @@ def _count(
     reflection: DecidingReflection,
     between: tuple[int, int],
     which: int,
+    pair: tuple[Setting, Setting],
     constants: IdentifySettings,
 ) -> Settle:
     """Counting one reflection until it would be seen if it were as strong as the data still allow."""
@@ -121,9 +129,10 @@ def _count(
         max(low, reflection.two_theta - constants.window),
         min(high, reflection.two_theta + constants.window),
     )
-    forbids, allows = group(between[which]).symbol, group(between[1 - which]).symbol
+    forbids, allows = pair[which].symbol, pair[1 - which].symbol
     name = "({} {} {})".format(*reflection.hkl)
     says = f"{name} at {reflection.two_theta:.2f} deg is absent in {forbids} and allowed in {allows}"
+    counting = False
     present = present_mean(reflection.intensity, reflection.sigma)
     # Relative errors of a steady rate fall with the square root of the exposure.
     times = (constants.seen_at * reflection.sigma / present) ** 2
@@ -137,8 +146,10 @@ def _count(
     elif times - 1.0 > _LONGEST:
         says += "; so weak a line cannot be settled by counting."
     elif timing is None or not pattern.raw_counts:
+        counting = True
         says += f"; counted {max(times, 1.0):.1f} times as long in all, it would be seen if it is there."
     else:
+        counting = True
         seconds = max(times - 1.0, 0.0) * timing[0] * timing[1]
         says += (
             f"; {seconds:.0f} s more in {window[0]:.2f}-{window[1]:.2f} deg would show it at "
@@ -154,6 +165,7 @@ def _count(
         sigma=reflection.sigma,
         absent_in=between[which],
         counted=timing[0] if timing else None,
+        counting=counting,
     )
 
 
@@ -179,7 +191,7 @@ def _without_estimate(
         covered |= (angle >= low) & (angle <= high)
     span = (float(pattern.two_theta[0]), float(pattern.two_theta[-1]))
     if not tells.any():
-        first, second = (group(n).symbol for n in between)
+        first, second = (setting.symbol for setting in pair)
         said = (
             f"{first} or {second}: no reflection is allowed in one and forbidden in the other; only "
             "intensities (a structure) can tell them apart."
@@ -194,8 +206,7 @@ def _without_estimate(
     hkl = (int(reflections.hkl[at, 0]), int(reflections.hkl[at, 1]), int(reflections.hkl[at, 2]))
     window = (float(angle[at]) - constants.window, float(angle[at]) + constants.window)
     said = "({} {} {})".format(*hkl) + (
-        f" at {angle[at]:.2f} deg is absent in {group(between[which]).symbol} and allowed in "
-        f"{group(between[1 - which]).symbol}; "
+        f" at {angle[at]:.2f} deg is absent in {pair[which].symbol} and allowed in {pair[1 - which].symbol}; "
     )
     if outside:
         said += f"it lies outside what was measured: extend the range to {window[0]:.1f}-{window[1]:.1f} deg."

@@ -121,18 +121,20 @@ def _fitted_reason(
 ) -> str:
     """What the fit says of the leading group, and what the network says."""
     order = ranking(log_probability)
-    first, second = (int(i) + 1 for i in order[:2])
+    first = int(order[0]) + 1
     if leading is None:
         return (
             f"The network holds to {group(first).symbol}, which the cell ({evidence.lattice}) cannot carry; "
             f"the fit prefers {evidence.candidates[0].symbol}"
         )
-    lead = float(log_probability[first - 1] - log_probability[second - 1])
-    runner = _candidate(evidence, second)
-    other = runner.symbol if runner else group(second).symbol
+    runner = next((c for i in order[1:] if (c := _candidate(evidence, int(i) + 1))), None)
+    if runner is None:
+        text = f"{leading.symbol} is the only group of the lattice ({evidence.lattice})"
+    else:
+        lead = float(log_probability[first - 1] - log_probability[runner.group - 1])
+        text = f"{leading.symbol} leads {runner.symbol} by {lead:.1f} nats"
     absent = [r for r in leading.deciding if r.forbidden and r.log_odds > 0.0]
     present = [r for r in leading.deciding if not r.forbidden and r.log_odds > 0.0]
-    text = f"{leading.symbol} leads {other} by {lead:.1f} nats"
     parts = []
     if absent:
         parts.append(
@@ -141,12 +143,20 @@ def _fitted_reason(
         )
     if present:
         parts.append(f"{_names(present)} {'is' if len(present) == 1 else 'are'} seen")
-    if not absent and leading.n_forbidden == 0:
-        parts.append("it forbids nothing in range, and the groups that do are contradicted or not needed")
+    if leading.n_forbidden == 0 and runner is not None:
+        parts.append("it forbids nothing in range, and what others forbid is seen or may well be there")
     if parts:
         text += ": " + ", ".join(parts)
     alone = float(np.exp(network.log_probability[first - 1]))
-    return f"{text}; the network alone gives it {alone:.2f}, the fit has Rwp {evidence.rwp or 0.0:.1f} %"
+    return f"{text}; the network alone gives it {alone:.2f}, {_quality(evidence)}"
+
+
+def _quality(evidence: Evidence) -> str:
+    """How good the fit is: Rwp, and its ratio to what counting statistics allow."""
+    text = f"the fit has Rwp {evidence.rwp:.1f} %" if evidence.rwp is not None else "the fit stands"
+    if evidence.goodness_of_fit is not None:
+        text += f" ({evidence.goodness_of_fit:.1f} times the noise)"
+    return text
 
 
 def _name(reflection: DecidingReflection) -> str:

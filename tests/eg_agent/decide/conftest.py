@@ -69,6 +69,7 @@ def weak(intensity: float, sigma: float, two_theta: float = 20.0) -> Settle:
         sigma=sigma,
         absent_in=10,
         counted=1.0,
+        counting=True,
     )
 
 

@@ -38,6 +38,7 @@ def settles(draw: st.DrawFn, between: tuple[int, int]) -> Settle:
         sigma=draw(st.none() | _floats(0.0, 1e9)),
         absent_in=draw(st.sampled_from(between)),
         counted=draw(st.none() | _floats(1e-6, 1e5)),
+        counting=draw(st.booleans()),
     )
 
 

@@ -80,6 +80,7 @@ def test_the_weak_reflection_is_counted_until_it_would_be_seen() -> None:
     assert settle.seconds == pytest.approx((times - 1.0) * 2.0 * points)
     assert f"{settle.seconds:.0f} s" in settle.reason
     assert settle.counted == 2.0
+    assert settle.counting
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": None}, {"raw": False}])
@@ -94,7 +95,29 @@ def test_a_line_that_is_seen_needs_no_counting() -> None:
     seen = line((0, 0, 3), 100.0, 2.0, forbidden=True)
     (settle,) = would_settle(pattern(), evidence(seen), even(P_21, P_FREE), (P_21, P_FREE), SETTINGS)
     assert settle.seconds is None
+    assert not settle.counting
     assert "speaks for P - - -" in settle.reason
+
+
+def test_what_is_seen_comes_after_what_counting_can_tell() -> None:
+    lines = (line((0, 0, 3), 100.0, 2.0, forbidden=True), line((0, 0, 1), 1.0, 2.0, forbidden=True))
+    found = would_settle(pattern(), evidence(*lines), even(P_21, P_FREE), (P_21, P_FREE), SETTINGS)
+    assert [(s.hkl, s.counting) for s in found] == [((0, 0, 1), True), ((0, 0, 3), False)]
+
+
+def test_a_line_too_weak_for_any_counting_is_said_to_be() -> None:
+    hopeless = line((0, 0, 3), -300.0, 2.0, forbidden=True)
+    (settle,) = would_settle(pattern(), evidence(hopeless), even(P_21, P_FREE), (P_21, P_FREE), SETTINGS)
+    assert settle.seconds is None
+    assert not settle.counting
+    assert "cannot be settled by counting" in settle.reason
+
+
+def test_a_tail_from_beyond_the_end_does_not_count_as_measured() -> None:
+    short = pattern(20.0, 38.0)  # (0 0 3) lies at 38.6 degrees
+    tail = line((0, 0, 3), 5.0, 2.0, forbidden=True)
+    (settle,) = would_settle(short, evidence(tail), even(P_21, P_FREE), (P_21, P_FREE), SETTINGS)
+    assert "extend the range" in settle.reason
 
 
 def test_the_more_telling_reflection_comes_first() -> None:

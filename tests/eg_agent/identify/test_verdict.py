@@ -101,6 +101,14 @@ def test_a_cell_that_does_not_fit_stops_an_identification() -> None:
     assert "does not fit (Rwp is 60 %)" in found.reason
 
 
+def test_a_lattice_with_one_group_says_so() -> None:
+    only = CandidateEvidence(99, "P -", 0.0, 80, 0, 6.0)
+    evidence = Evidence(
+        "fitted", "", cell=(5.0, 6.0, 7.0, 80.0, 85.0, 95.0), lattice="aP", candidates=(only,)
+    )
+    assert verdict(shares(g99=0.97), evidence).reason.startswith("P - is the only group of the lattice (aP)")
+
+
 def test_a_group_outside_the_lattice_is_said_to_be_outside() -> None:
     found = verdict(shares(g60=0.7, g14=0.2), fitted(14, "P b n -"))
     assert found.verdict == "undecided"
