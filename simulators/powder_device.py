@@ -8,7 +8,6 @@ for a whole trace; `<name>_arm_two_theta` and `<name>_point_counts` for a step s
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,11 +57,11 @@ class PointDetector(Device):
         device: Any = self.parent
         return device.trigger_point(self)
 
-    def read_configuration(self) -> OrderedDict[str, Any]:
+    def read_configuration(self) -> Any:
         device: Any = self.parent
         return device.read_configuration()
 
-    def describe_configuration(self) -> OrderedDict[str, Any]:
+    def describe_configuration(self) -> Any:
         device: Any = self.parent
         return device.describe_configuration()
 
@@ -181,7 +180,7 @@ class PowderDevice(Device):
         return low, high, step
 
     def inside_windows(self, angles: Array) -> Array:
-        """The angles [k] in the windows, all when there are none; raises BadInput when no angle is in them."""
+        """The angles [k] in the windows, all when there are none; raises BadInput when none is inside."""
         pairs = self.windows.pairs()
         if pairs:
             keep = np.zeros(angles.size, dtype=bool)
@@ -197,11 +196,13 @@ class PowderDevice(Device):
 
         Raises BadInput for settings that cannot be measured. Nothing is counted when it is stopped.
         """
-        angles, seconds, rng = self.angles(), number(self.seconds_per_point), self._next_rng()
+        angles = self.angles()
+        seconds, rng = number(self.seconds_per_point), self._next_rng()
 
         def finish() -> None:
             measured = self.count(angles, seconds, rng)
-            for signal, values in zip((self.two_theta, self.intensity, self.counting_time), measured):
+            traces = (self.two_theta, self.intensity, self.counting_time)
+            for signal, values in zip(traces, measured):
                 signal.state(values)
 
         return self._counting(DeviceStatus(self), float(self.times(angles, seconds).sum()), finish)
@@ -209,7 +210,8 @@ class PowderDevice(Device):
     def trigger_point(self, point: PointDetector) -> DeviceStatus:
         """Count one point at the arm's position."""
         position: Any = self.arm.position
-        where, seconds, rng = np.array([float(position)]), number(self.seconds_per_point), self._next_rng()
+        where = np.array([float(position)])
+        seconds, rng = number(self.seconds_per_point), self._next_rng()
 
         def finish() -> None:
             _, counts, times = self.count(where, seconds, rng)

@@ -86,6 +86,12 @@ class Recording:
         self._left = self.pattern.intensity.copy()
         self._time_left = self.time.copy()
 
+    def available(self, index: npt.NDArray[np.int64], seconds: float) -> Array:
+        """[k] seconds that can be counted at the points `index` [k] when `seconds` are asked for."""
+        if not self.raw or self.beyond == "resample":
+            return np.full(index.size, seconds)
+        return np.minimum(seconds, self._time_left[index])
+
     def deal(
         self, index: npt.NDArray[np.int64], seconds: float, rng: np.random.Generator
     ) -> tuple[Array, Array]:
