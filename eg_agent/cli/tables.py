@@ -58,8 +58,9 @@ def _groups(answer: Identification, count: int) -> Table:
     table.add_column("network", justify="right")
     scored = {}
     if answer.evidence_only is not None and answer.evidence is not None:
-        scored = {c.group: c.log_evidence for c in reversed(answer.evidence.candidates)}
+        scored = {c.group: c for c in reversed(answer.evidence.candidates)}
         table.add_column("evidence (nats)", justify="right")
+        table.add_column("in these axes", no_wrap=True)
     table.add_column("space groups")
     for row in answer.top[:count]:
         alone = math.exp(answer.network.log_probability[row.group - 1]) if answer.network else math.nan
@@ -71,7 +72,8 @@ def _groups(answer: Identification, count: int) -> Table:
             f"{alone:.3f}",
         ]
         if answer.evidence_only is not None:
-            cells.append(f"{scored[row.group]:+.1f}" if row.group in scored else "-")
+            found = scored.get(row.group)
+            cells += [f"{found.log_evidence:+.1f}", escape(found.symbol)] if found else ["-", "-"]
         table.add_row(*cells, escape(", ".join(row.space_groups)))
     return table
 

@@ -30,6 +30,8 @@ from simulators.measurement import simulate
 from simulators.structures import count_rows
 
 WEIGHTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+#: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
+LONGEST = 60.0
 MISLED = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -44,8 +46,10 @@ def crystals(folder: Path, rng: np.random.Generator, number: int) -> list[Crysta
         read, path = tables[int(rng.integers(2))]
         start = int(rng.integers(count_rows(path) - 40))
         for crystal in read(path, start, start + 40):
-            lattice = group(crystal.group).crystal_system
-            if lattice == "triclinic" or per_group[crystal.group] >= max(3, number // 30):
+            system = group(crystal.group).crystal_system
+            if system == "triclinic" or per_group[crystal.group] >= max(3, number // 30):
+                continue
+            if max(crystal.cell[:3]) > LONGEST:
                 continue
             per_group[crystal.group] += 1
             found.append(crystal)
@@ -90,7 +94,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started, all_fits = time.perf_counter(), []
-    for true, evidence in fits(arguments.structures, arguments.number, arguments.seed):
+    for i, (true, evidence) in enumerate(fits(arguments.structures, arguments.number, arguments.seed)):
+        sys.stderr.write(f"{i + 1} of {arguments.number}\r")
         if evidence.status == "fitted":
             all_fits.append((true, evidence))
         else:

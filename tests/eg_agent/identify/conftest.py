@@ -33,12 +33,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def identifier(checkpoint: Path) -> Identifier:
-    return Identifier(checkpoint, "uniform")
+    return Identifier(checkpoint, "uniform", IdentifySettings(time_limit=60.0))
 
 
 @pytest.fixture(scope="session")
 def identifier_by_branch(checkpoint: Path) -> Identifier:
-    return Identifier(checkpoint, "uniform", IdentifySettings(candidates="branch"))
+    return Identifier(checkpoint, "uniform", IdentifySettings(candidates="branch", time_limit=60.0))
 
 
 def diffract(
