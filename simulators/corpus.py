@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.errors import BadInput
+from eg_agent.patterns.radiation import CU_KALPHA1
 from simulators.crystal import Crystal, Operations
 from simulators.scattering import lorentz_polarisation, peak_list
 
@@ -31,7 +32,7 @@ DYNAMIC_RANGE = 1e-4
 #: Intensities are stored as levels: F^2 m / max = 10^((level - 255) / LEVELS_PER_DECADE), 4 % a level.
 LEVELS_PER_DECADE = 56.0
 #: Wavelength of f' and f'' and of the ranking by Lorentz-polarisation factor (Cu K-alpha1).
-WAVELENGTH = 1.540593
+WAVELENGTH = CU_KALPHA1
 #: Share of reduced formulas held out of training, in percent.
 HELD_OUT_PERCENT = 3
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from eg_agent.errors import BadInput
+from eg_agent.patterns.radiation import ANODES, CU_KALPHA1
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -42,7 +45,7 @@ class Lamp:
     width: float = 1.0
 
 
-CU_MONOCHROMATIC = (Lamp(1.0, 1.540593),)
+CU_MONOCHROMATIC = (Lamp(1.0, CU_KALPHA1),)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,22 @@ class StreamConfig:
     start: tuple[float, float] = (5.0, 20.0)
     end: tuple[float, float] = (50.0, 90.0)
 
+    def __post_init__(self) -> None:
+        shares = ("texture_share", "impurity_share", "overspill_share", "hump_share", "subtract_share")
+        for name in (*shares, "clip_share", "smooth_share", "full_range_share", "doublet_declared"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise BadInput(f"{name} {getattr(self, name):g} is a share: give 0 to 1.")
+        for name in ("b_range", "fwhm_range", "lorentz", "start", "end"):
+            low, high = getattr(self, name)
+            if not 0.0 <= low <= high:
+                raise BadInput(f"{name} {low:g} to {high:g} is no range: give low and high, 0 or more.")
+        if self.fwhm_median <= 0 or self.fwhm_range[0] <= 0:
+            raise BadInput("widths must be above 0 degrees: set fwhm_median and fwhm_range.")
+        if self.counts is not None and not 0 < self.counts[0] <= self.counts[1]:
+            raise BadInput(f"counts {self.counts} must be above 0, low before high, or None for no noise.")
+        if not self.lamps:
+            raise BadInput("a stream needs at least one lamp: set lamps.")
+
 
 def stage1() -> StreamConfig:
     """Balanced and clean: uniform over the 99 groups, one wavelength, no noise, background or second phase.
@@ -150,10 +169,10 @@ def stage2() -> StreamConfig:
     """
     return StreamConfig(
         lamps=(
-            Lamp(0.62, 1.540593, 1.544427),
-            Lamp(0.18, 1.540593),
-            Lamp(0.07, 1.788996, 1.792835),
-            Lamp(0.04, 0.709317, 0.713607, width=0.7),
+            Lamp(0.62, *ANODES["Cu"][:2]),
+            Lamp(0.18, CU_KALPHA1),
+            Lamp(0.07, *ANODES["Co"][:2]),
+            Lamp(0.04, *ANODES["Mo"][:2], width=0.7),
             Lamp(0.05, 0.82, polarised=True, width=0.35),
             Lamp(0.04, 0.41, polarised=True, width=0.2),
         )

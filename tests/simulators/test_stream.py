@@ -11,6 +11,7 @@ from scipy.special import voigt_profile
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Grid
+from eg_agent.patterns.radiation import CU_KALPHA1
 from simulators.corpus import D_MIN, MINERAL, MOLECULAR, RANDOM, pack
 from simulators.counter_random import CounterRandom
 from simulators.random_crystals import random_crystal
@@ -115,8 +116,21 @@ def test_impossible_streams_are_refused(corpus):
     alone = replace(corpus, split=np.zeros(len(corpus), dtype=np.uint8))
     with pytest.raises(BadInput, match="held_out"):
         PatternStream(alone, still(sampling=Sampling(split="held_out")), 1, GRID)
-    with pytest.raises(BadInput, match="lamp"):
-        PatternStream(corpus, still(lamps=()), 1, GRID)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lamps": ()}, "lamp"),
+        ({"texture_share": 1.5}, "texture_share 1.5 is a share"),
+        ({"fwhm_median": -0.1}, "widths must be above 0"),
+        ({"fwhm_range": (0.3, 0.1)}, "no range"),
+        ({"counts": (0, 10)}, "counts"),
+    ],
+)
+def test_impossible_settings_are_refused(change, message):
+    with pytest.raises(BadInput, match=message):
+        still(**change)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +148,7 @@ def _direct(crystal, fwhm_gauss, fwhm_lorentz, lines=((1.540593, 1.0),), scale=1
     total = np.zeros(len(x))
     for wavelength, share in lines:
         sine = wavelength / 2 / peaks.d
-        theta = np.arcsin(1.540593 / 2 / peaks.d)
+        theta = np.arcsin(CU_KALPHA1 / 2 / peaks.d)
         seen = np.degrees(2 * np.arcsin(np.minimum(sine * scale, 1)))
         area = share * peaks.f2 * peaks.multiplicity * lorentz_polarisation(theta)
         for centre, a in zip(seen, area):
@@ -164,25 +178,35 @@ def test_doublet_agrees_with_a_direct_sum(one):
         assert np.corrcoef(batch.intensity[0].numpy(), expected)[0, 1] > 0.999
 
 
-def test_voigt_of_a_single_line():
-    """A line of known widths at a node, against scipy, at the grid's own resolution."""
-    crystal = random_crystal(225, np.random.default_rng(1), max_atoms=10)
-    packed = replace(pack([(crystal, 0)]), split=np.zeros(1, dtype=np.uint8))
+def _cell_mean(position, gauss, broad):
+    """A Voigt of unit area averaged over the cells of the grid, as `Grid.project` averages: [L]."""
+    fine = (np.arange(25) - 12) / 25 * GRID.step
+    x = GRID.two_theta[:, None] + fine - position
+    return voigt_profile(x, gauss / 2.3548200, broad / 2).mean(1) * GRID.step
+
+
+@pytest.mark.parametrize("fwhm", [0.06, 0.12, 0.3])
+@pytest.mark.parametrize("lorentz", [0.0, 0.4, 1.0])
+def test_voigt_of_a_single_line(one, fwhm, lorentz):
+    """At nodes and between them, on and off grid points, against scipy."""
+    _, packed = one
     stream = PatternStream(packed, still(), 1, GRID)
-    lamp = stream._lamps[:1]
-    position = 40.0 + 0.25 * GRID.step
-    sine = torch.tensor([[np.sin(np.radians(position / 2)) / 1.540593]], dtype=torch.float32)
-    for lorentz in (0.0, 0.5, 1.0):
-        stream.config = still(fwhm_median=0.2, lorentz=(lorentz, lorentz))
-        random = CounterRandom(1, torch.tensor([0]))
-        got = stream._profile(random, lamp, sine, torch.ones(1, 1))[0].numpy()
-        size = float(random.uniform(39)[0])
-        theta = np.radians(position / 2)
-        broad = lorentz * (size / np.cos(theta) + (1 - size) * (0.4 + 1.5 * np.tan(theta)))
-        whole = 0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + (1 - lorentz) ** 2)
-        gauss, broad = 0.2 * (1 - lorentz) / whole, 0.2 * broad / whole
-        expected = voigt_profile(GRID.two_theta - position, gauss / 2.35482, broad / 2) * GRID.step
-        assert np.abs(got - expected).max() < 0.01 * expected.max()
+    stream.config = still(fwhm_median=fwhm, fwhm_range=(0.05, 0.5), lorentz=(lorentz, lorentz), caglioti=1.5)
+    for position in (8.0, 20.0, 25.01, 32.307, 40.0, 55.0, 75.004, 88.0):
+        for number in range(3):
+            random = CounterRandom(1, torch.tensor([number]))
+            sine = torch.tensor([[np.sin(np.radians(position / 2)) / CU_KALPHA1]], dtype=torch.float32)
+            got = stream._profile(random, stream._lamps[:1], sine, torch.ones(1, 1))[0].numpy()
+            size, growth = float(random.uniform(39)[0]), 1.5 * float(random.uniform(37)[0])
+            dip = float(random.uniform(38)[0]) * growth**0.5
+            theta = np.radians(position / 2)
+            tangent = np.tan(theta)
+            whole = 0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + (1 - lorentz) ** 2)
+            gauss = (1 - lorentz) * np.sqrt(max(0.2, 1 + growth * tangent**2 - dip * tangent)) * fwhm / whole
+            broad = lorentz * (size / np.cos(theta) + (1 - size) * (0.4 + 1.5 * tangent)) * fwhm / whole
+            gauss = max(gauss, 2.2 * GRID.step - broad)  # what the grid can carry
+            expected = _cell_mean(position, gauss, broad)
+            assert np.abs(got - expected).max() < 0.015 * expected.max(), (position, number)
 
 
 def test_forbidden_lines_stay_empty_whatever_the_nuisances(one):
