@@ -38,7 +38,7 @@ from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.records.journal import Fsync, Journal
 from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, PatternFrom, Policy
-from eg_agent.records.merge import merge
+from eg_agent.records.merging import merge
 from eg_agent.records.run_data import DataKeys, NotAPattern
 from eg_agent.records.tiled_client import redacted
 from eg_agent.records.writer import TiledDocumentWriter, WriterState

@@ -18,7 +18,7 @@ from eg_agent.errors import BadInput
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, PatternFrom, Policy
-from eg_agent.records.merge import evened, merge
+from eg_agent.records.merging import evened, merge
 from eg_agent.values import from_dict
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         read_ledger,
         replay,
     )
-    from eg_agent.records.merge import evened, merge
+    from eg_agent.records.merging import evened, merge
     from eg_agent.records.reader import pattern_of, read_pattern, read_run
     from eg_agent.records.run_data import DataKeys, NotAPattern, RunData, RunDocuments
     from eg_agent.records.tiled_client import redacted
@@ -37,7 +37,7 @@ _WHERE = {
         "read_ledger",
         "replay",
     ),
-    "merge": ("evened", "merge"),
+    "merging": ("evened", "merge"),
     "reader": ("pattern_of", "read_pattern", "read_run"),
     "run_data": ("DataKeys", "NotAPattern", "RunData", "RunDocuments"),
     "tiled_client": ("redacted",),

@@ -7,6 +7,7 @@ time from the RunEngine's interpreter. The process ends when this one does, howe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -84,8 +85,8 @@ class EmbeddedTiled:
                 "give the URI of a Tiled that runs, or go on without one (tiled=None)."
             )
         self.uri = json.loads(answer[0])["uri"]
-        # Nothing reads its stderr from here on; a daemon thread keeps the pipe from filling up.
-        threading.Thread(target=lambda: process.stderr and process.stderr.read(), daemon=True).start()
+        # Nobody wants its stderr from here on; a daemon thread keeps the pipe from filling up.
+        threading.Thread(target=_drain, args=(process,), daemon=True).start()
         if self._on_progress:
             self._on_progress(f"Tiled serves at {self.uri.partition('?')[0]}")
         return self.uri
@@ -95,6 +96,7 @@ class EmbeddedTiled:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self.close()
 
     def close(self) -> None:
         """End the server; it deletes a temporary directory of its own."""
@@ -102,17 +104,27 @@ class EmbeddedTiled:
         if process is None:
             return
         if process.stdin is not None:
-            process.stdin.close()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline()
+
+
+def _drain(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    with process.stderr as stream, contextlib.suppress(OSError, ValueError):
+        for _ in stream:
+            pass
 
 
 def _serve() -> None:

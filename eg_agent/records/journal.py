@@ -14,8 +14,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Entry(NamedTuple):
 
 @dataclass
 class _OpenRun:
-    file: IO[bytes] | None = None
+    file: FileIO | None = None
     documents: int = 0
     broken: bool = False  #: the last write failed, so the file may end inside a line
     descriptors: list[str] = field(default_factory=list)
@@ -89,10 +90,12 @@ class Journal:
 
     def _write(self, run: str, state: _OpenRun, line: bytes) -> None:
         if state.file is None:
-            state.file = open(self.path(run), "ab")  # noqa: SIM115 - open as long as the run is
+            # Unbuffered: a buffer would keep what the disk refused, and write it at some later time.
+            state.file = open(self.path(run), "ab", buffering=0)  # noqa: SIM115 - open as long as the run is
         # A line that was cut short by a full disk must not swallow the next one.
-        state.file.write(b"\n" + line if state.broken else line)
-        state.file.flush()
+        left = memoryview(b"\n" + line if state.broken else line)
+        while left:
+            left = left[state.file.write(left) or 0 :]
         state.broken = False
         if self.fsync == "document":
             os.fsync(state.file.fileno())

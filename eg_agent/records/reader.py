@@ -18,7 +18,7 @@ import numpy.typing as npt
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.patterns.pattern import Pattern, Source
 from eg_agent.patterns.radiation import Radiation
-from eg_agent.records.merge import IN_MEASUREMENTS, merge
+from eg_agent.records.merging import IN_MEASUREMENTS, merge
 from eg_agent.records.run_data import (
     DataKeys,
     NotAPattern,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,7 +101,8 @@ def find_keys(run: RunData, keys: DataKeys | None = None) -> Found:
 
     2-theta is a key that ends in two_theta, tth, ttheta or 2theta; the intensity is the key that ends in
     intensity or counts, else the hinted one, else the only other one of the same shape. A plan may name
-    both in its metadata, `eg_keys={"two_theta": ..., "intensity": ...}`. Nothing else is guessed: a scan of another motor is not a powder pattern. Raises NotAPattern with what to do.
+    both in its metadata, `eg_keys={"two_theta": ..., "intensity": ...}`. Nothing else is guessed: a scan
+    of another motor is not a powder pattern. Raises NotAPattern with what to do.
     """
     keys = _said(run, keys)
     known = {k: points_of(v) for k, v in run.data_keys.items()}
@@ -131,10 +132,11 @@ def find_keys(run: RunData, keys: DataKeys | None = None) -> Found:
 
 def _said(run: RunData, keys: DataKeys | None) -> DataKeys:
     """The keys asked for; where nothing is, those that the plan wrote into its metadata (`eg_keys`)."""
+    keys = keys or DataKeys()
     said = run.start.get("eg_keys")
-    if keys is not None or not isinstance(said, Mapping):
-        return keys or DataKeys()
-    return DataKeys(two_theta=said.get("two_theta"), intensity=said.get("intensity"))
+    if keys.two_theta or keys.intensity or not isinstance(said, Mapping):
+        return keys
+    return replace(keys, two_theta=said.get("two_theta"), intensity=said.get("intensity"))
 
 
 def _is_axis(run: RunData, key: str, keys: DataKeys) -> bool:

@@ -34,7 +34,7 @@ def connect(uri: str) -> Any:
     return from_uri(uri)
 
 
-def reachable(tiled: Any, timeout: float = 2.0) -> str:
+def reachable(tiled: Any, timeout: float = 5.0) -> str:
     """ "" when the Tiled behind a client or URI answers, else what is wrong, in a few words."""
     import httpx
 
@@ -200,8 +200,8 @@ class _Table:
         """Take the rows of a pyarrow table; its columns must include `seq_num`."""
         (rows,) = (a for a in args if not isinstance(a, int))  # bluesky and tiled order them differently
         if self._there:
-            keep = [i for i, n in enumerate(rows.column("seq_num").to_pylist()) if n not in self._there]
-            rows = rows.take(keep)
+            new = [n not in self._there for n in rows.column("seq_num").to_pylist()]
+            rows = rows.filter(new)
         if rows.num_rows == 0:
             return
         if not self._rows:
