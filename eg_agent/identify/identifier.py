@@ -21,7 +21,7 @@ from eg_agent.identify.settle import would_settle
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, read
 from eg_agent.symmetry import branch, group, space_group_symbols
-from eg_agent.verify import VerifySettings, no_cell, verify
+from eg_agent.verify import Evidence, VerifySettings, no_cell, verify
 from eg_agent.verify.candidates import candidate_settings
 from eg_agent.verify.metric import Cell, check_cell, hexagonal_axes, is_rhombohedral, metric_system
 
@@ -68,18 +68,7 @@ class Identifier:
         except BadPattern as error:
             return replace(refused(str(error), provenance), seconds=time.perf_counter() - started)
         constants = self.settings
-        if given is None:
-            carried: frozenset[int] = frozenset()
-            evidence = no_cell()
-        else:
-            carried = groups_of_cell(given)
-            evidence = verify(
-                pattern,
-                given,
-                candidates=self._candidates(network.log_probability, carried),
-                settings=VerifySettings(time_limit=constants.time_limit),
-            )
-        alone = evidence_posterior(evidence, constants, carried)
+        evidence, alone = self._evidence(pattern, given, network.log_probability)
         fused = fuse(network.log_probability, alone, constants)
         chosen = prediction_set(fused, constants.coverage)
         judgement = judge(fused, network, evidence, chosen, constants)
@@ -138,6 +127,26 @@ class Identifier:
         """The answer for a file that could not be read, with this identifier's provenance."""
         given = None if cell is None else check_cell(tuple(cell))
         return refused(reason, self._provenance("", Source(kind="file", name=str(path)), given))
+
+    def _evidence(
+        self, pattern: Pattern, cell: Cell | None, log_probability: npt.NDArray[np.float64]
+    ) -> tuple[Evidence, npt.NDArray[np.float64] | None]:
+        """The fit's evidence, and the posterior it makes alone; log_probability is the network's."""
+        if cell is None:
+            return no_cell(), None
+        carried = groups_of_cell(cell)
+        try:
+            evidence = verify(
+                pattern,
+                cell,
+                candidates=self._candidates(log_probability, carried),
+                settings=VerifySettings(time_limit=self.settings.time_limit),
+            )
+        except (ArithmeticError, np.linalg.LinAlgError) as error:
+            # A fit that breaks down numerically is a fit that failed, and no reason to have no answer.
+            reason = f"the fit broke down ({error}): check the cell, or measure a longer range."
+            evidence = Evidence(status="not fitted", reason=reason)
+        return evidence, evidence_posterior(evidence, self.settings, carried)
 
     def _candidates(
         self, log_probability: npt.NDArray[np.float64], carried: frozenset[int]

@@ -109,6 +109,23 @@ def test_a_wrong_cell_is_not_believed(identifier: Identifier, pnma: Pattern) -> 
     assert "does not fit" in answer.reason
 
 
+def test_a_fit_that_breaks_down_leaves_the_network(
+    identifier: Identifier, pnma: Pattern, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eg_agent.identify import identifier as module
+
+    def broken(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(module, "verify", broken)
+    answer = identifier.identify(pnma, CELL)
+    assert answer.evidence is not None
+    assert answer.evidence.status == "not fitted"
+    assert "SVD" in answer.reason
+    assert answer.verdict != "identified"
+    assert answer.log_probability is not None
+
+
 def test_the_branch_gives_the_same_answer_for_a_network_without_an_opinion(
     identifier_by_branch: Identifier, answer: Identification, pnma: Pattern
 ) -> None:
