@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from simulators.corpus import Corpus
     from simulators.crystal import Crystal, Operations
     from simulators.diffractometer import SimDiffractometer
-    from simulators.draw import DrawnSample, draw
     from simulators.instrument import Background, Instrument, Specimen, Texture, laboratory, synchrotron
     from simulators.measurement import Rate, expected_counts, expected_rate, simulate
     from simulators.preparation import PreparationConfig, prepare
     from simulators.random_crystals import random_crystal
     from simulators.replay import ReplayDiffractometer
+    from simulators.samples import DrawnSample, draw
     from simulators.scattering import PeakList, peak_list
     from simulators.stream import Batch, PatternStream
     from simulators.stream_config import StreamConfig, stage1, stage2
@@ -31,7 +31,7 @@ _HOME = {
     "Batch": "stream",
     "Corpus": "corpus",
     "Crystal": "crystal",
-    "DrawnSample": "draw",
+    "DrawnSample": "samples",
     "Instrument": "instrument",
     "Operations": "crystal",
     "PatternStream": "stream",
@@ -45,7 +45,7 @@ _HOME = {
     "Texture": "instrument",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
-    "draw": "draw",
+    "draw": "samples",
     "expected_counts": "measurement",
     "expected_rate": "measurement",
     "hold_out": "textbook",

@@ -92,16 +92,15 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
     """The table at the end, and how often the true group came first, beside the prior alone."""
     known = any(result.truth is not None for result in results)
     table = Table(title="What was measured and found", title_justify="left", box=None, pad_edge=False)
-    table.add_column("sample")
+    table.add_column("sample", no_wrap=True, max_width=22, overflow="ellipsis")
     if known:
         table.add_column("truth", no_wrap=True)
         table.add_column("rank", justify="right")
-    for name in ("answer", "system"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("answer", no_wrap=True)
     table.add_column("prob.", justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     table.add_column("scans", justify="right")
-    table.add_column("beam (s)", justify="right")
+    table.add_column("beam s", justify="right")
     for result in results:
         table.add_row(*_row(result, known))
     console.print()
@@ -130,7 +129,6 @@ def _row(result: Result, known: bool) -> list[str]:
     right = best is not None and best.group == result.truth
     cells += [
         f"[green]{escape(best.symbol)}[/]" if best and right else escape(best.symbol) if best else "-",
-        best.crystal_system if best else "-",
         f"{best.probability:.2f}" if best else "-",
         found.verdict if found else "no answer",
         str(len(result.answers)),

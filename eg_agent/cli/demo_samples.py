@@ -52,8 +52,8 @@ def drawn(seed: int, count: int, *, with_cells: bool) -> Changer:
         truth={name: sample.crystal.group for name, sample in zip(names, samples)},
         limits=Limits(two_theta=(5.0, 90.0), max_seconds_per_sample=4 * 3600.0, max_total_seconds=86400.0),
         step=0.02,
-        seconds_per_point=0.2,
-        about=f"seed {seed}: {', '.join(names)}; Cu K-alpha, 5-90 degrees, 0.2 s a point at first",
+        seconds_per_point=0.5,
+        about=f"seed {seed}: {', '.join(names)}; Cu K-alpha, 5-90 degrees, 0.5 s a point at first",
     )
 
 
