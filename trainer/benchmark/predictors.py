@@ -84,7 +84,7 @@ class IndexRecipe:
 
     def __call__(self) -> Predictor:
         from eg_agent.patterns import check
-        from eg_agent.verify import index
+        from eg_agent.verify.indexing import index
 
         def predictor(pattern: Pattern, case: Case) -> Answer:
             found = index(check(pattern), time_limit=self.time_limit)
