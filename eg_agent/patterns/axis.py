@@ -31,7 +31,7 @@ _PATTERNS: tuple[tuple[Axis, str], ...] = (
     ),
     ("theta", r"^\W*(?:theta|θ|omega)\b"),
     ("2-theta", r"^\W*(?:angle|deg|degrees?|x|position|pos\b)"),
-    ("other", r"\benergy\b|\bkev\b|\btof\b|time[\s_-]*of[\s_-]*flight|\bchannel\b|wavenumber|raman"),
+    ("other", r"energy|kev(?![a-z])|\btof(?![a-z])|time[\s_-]*of[\s_-]*flight|\bchannel|wavenumber|raman"),
 )
 
 
@@ -55,26 +55,25 @@ def to_two_theta(x: Array, axis: Axis | None, radiation: Radiation) -> tuple[Arr
     if axis in ("theta", "other"):
         what = "theta or omega, not 2-theta" if axis == "theta" else "not 2-theta, Q or d"
         raise BadPattern(f"The axis is called {what}: export the pattern against 2-theta, Q or d.")
+    wavelength = radiation.mean_wavelength
+    value = x
+    if axis is None:
+        _refuse_hidden_d(x)
+        _refuse_hidden_q(x, wavelength)
+    elif axis.startswith("Q"):
+        value = two_theta_of_q(x * (0.1 if "nm" in axis else 1.0), wavelength)
+    elif axis.startswith("d"):
+        value = two_theta_of_d(x * (10.0 if "nm" in axis else 1.0), wavelength)
     index: Index = np.arange(x.size, dtype=np.int64)
-    if x.size > 1 and np.all(np.diff(x) < 0.0):
-        if axis is None:
-            _refuse_hidden_d(x)
-        index = index[::-1]
+    if axis not in (None, "2-theta"):
+        notes.append(f"{axis} converted to 2-theta with {wavelength:.6g} angstrom")
+    known = value[np.isfinite(value)]
+    if known.size > 1 and np.all(np.diff(known) < 0.0):
+        value, index = value[::-1], index[::-1]
         if axis in (None, "2-theta"):
             notes.append("points were in descending order and were reversed")
-    value = x[index]
-    wavelength = radiation.mean_wavelength
-    if axis is None or axis == "2-theta":
-        if axis is None:
-            _refuse_hidden_q(value, wavelength)
+    if axis in (None, "2-theta"):
         return value, index, notes
-    if axis.startswith("Q"):
-        value = two_theta_of_q(value * (0.1 if "nm" in axis else 1.0), wavelength)
-    else:
-        value = two_theta_of_d(value * (10.0 if "nm" in axis else 1.0), wavelength)
-        if np.all(np.diff(x) > 0.0):
-            value, index = value[::-1], index[::-1]
-    notes.append(f"{axis} converted to 2-theta with {wavelength:.6g} angstrom")
     reach = np.isfinite(value)
     if not reach.all():
         notes.append(f"{np.count_nonzero(~reach)} points out of reach of this wavelength were left out")
@@ -83,6 +82,8 @@ def to_two_theta(x: Array, axis: Axis | None, radiation: Radiation) -> tuple[Arr
 
 def _refuse_hidden_d(x: Array) -> None:
     steps = -np.diff(x)
+    if x.size < 2 or not np.all(steps > 0.0):
+        return
     uneven = steps.max() > 3.0 * max(steps.min(), 1e-12)
     # d of a scan even in angle falls by ever smaller steps
     shrinking = np.median(steps[: steps.size // 4 + 1]) > 2.0 * np.median(steps[-(steps.size // 4 + 1) :])
@@ -94,12 +95,13 @@ def _refuse_hidden_d(x: Array) -> None:
 
 
 def _refuse_hidden_q(x: Array, wavelength: float) -> None:
-    if x.size == 0 or not np.all(np.isfinite(x[[0, -1]])):
+    known = x[np.isfinite(x)]
+    if known.size == 0:
         return
-    top = float(x[-1])
-    if x[0] < 0.0 or top >= 180.0:
+    low, top = float(known.min()), float(known.max())
+    if low < 0.0 or top >= 180.0:
         raise BadPattern(
-            f"The axis runs from {x[0]:g} to {top:g}, which cannot be 2-theta in degrees: give "
+            f"The axis runs from {low:g} to {top:g}, which cannot be 2-theta in degrees: give "
             "2-theta, or name the column 'Q (1/A)', 'Q (1/nm)' or 'd (A)' so that it is converted."
         )
     # below 0.6 angstrom a whole pattern does fit under 15 degrees

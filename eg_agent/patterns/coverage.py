@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-#: A step longer than this many local steps is a gap: nothing is said about what lies in it.
+#: A step longer than this many usual steps, here and in the whole, is a gap: nothing is said about it.
 GAP_STEPS = 5.0
 _NEIGHBOURS = 21  # steps over which the local step is the median
 
@@ -21,7 +21,7 @@ def measured_intervals(
 
     two_theta: [n] degrees, strictly increasing. windows: (low, high) in degrees that were measured,
     none for all. Returns bool [n-1]: false across a step longer than `gap_steps` times the median of
-    its neighbours, outside the windows, and between two windows that do not touch.
+    its neighbours, and the median of all, outside the windows, and between two windows that do not touch.
     """
     steps = np.diff(two_theta)
     if steps.size == 0:
@@ -30,8 +30,9 @@ def measured_intervals(
     if steps.max() > gap_steps * steps.min():
         from scipy.ndimage import median_filter
 
-        size = min(_NEIGHBOURS, steps.size)
-        inside = steps <= gap_steps * median_filter(steps, size=size, mode="nearest")
+        local = median_filter(steps, size=min(_NEIGHBOURS, steps.size), mode="nearest")
+        # where extra points make steps short, the usual step of the pattern is still no gap
+        inside = steps <= gap_steps * np.maximum(local, np.median(steps))
     if windows:
         which = _window_of_point(two_theta, windows, float(np.median(steps)))
         inside &= (which[:-1] == which[1:]) & (which[1:] >= 0)

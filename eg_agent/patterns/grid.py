@@ -72,7 +72,8 @@ class Grid:
     @cached_property
     def two_theta(self) -> npt.NDArray[np.float64]:
         """[L] Cu K-alpha1-equivalent degrees, read-only."""
-        return _frozen(self.two_theta_min + self.step * np.arange(self.length, dtype=np.float64))
+        index = np.arange(self.length, dtype=np.float64)
+        return _frozen(np.asarray(self.two_theta_min + self.step * index, dtype=np.float64))
 
     @cached_property
     def sin2theta(self) -> npt.NDArray[np.float64]:
@@ -115,9 +116,7 @@ class Grid:
             return _nothing(self.length)
         where = np.clip(np.searchsorted(angle, self._edges, side="right") - 1, 0, angle.size - 2)
         area = _cell_integrals(angle, value, inside, self._edges, where)
-        base = _cell_integrals(
-            angle, np.ones_like(value) if weight is None else weight, inside, self._edges, where
-        )
+        base = _cell_integrals(angle, weight, inside, self._edges, where)
         coverage &= base > 0.0
         mean = np.divide(area, base, out=np.zeros(self.length), where=coverage)
         top = mean[coverage].max(initial=0.0)
@@ -142,23 +141,26 @@ class Grid:
 
 def _cell_integrals(
     x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64] | None,
     inside: npt.NDArray[np.bool_],
     edges: npt.NDArray[np.float64],
     where: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """Integral of straight lines through (x, y) over each cell, measured intervals only.
+    """Integral of straight lines through (x, y), or of 1, over each cell, measured intervals only.
 
     where: interval in which each edge lies, clipped to the first and last.
     """
     width = np.diff(x)
-    rise = np.diff(y)
-    area = np.where(inside, width * (y[:-1] + 0.5 * rise), 0.0)
-    total = np.concatenate(([0.0], np.cumsum(area)))
-    h = width[where]
-    t = np.clip(edges - x[where], 0.0, h)
-    part = np.where(inside[where], t * (y[where] + 0.5 * rise[where] * (t / h)), 0.0)
-    return np.diff(total[where] + part)
+    total = np.zeros(x.size)
+    t = np.clip(edges - x[where], 0.0, width[where])
+    if y is None:
+        np.cumsum(width * inside, out=total[1:])
+        part = t
+    else:
+        slope = np.diff(y) / width
+        np.cumsum(width * inside * (0.5 * (y[:-1] + y[1:])), out=total[1:])
+        part = t * (y[where] + 0.5 * slope[where] * t)
+    return np.diff(total[where] + part * inside[where])
 
 
 def _frozen(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -106,12 +106,16 @@ def _scan(y: Array, unit: float, counts: bool) -> list[tuple[int, Array]]:
     while width <= max(_NARROWEST, WIDEST * unit) and 5 * width + 2 <= y.size:
         on, predict = _kernels(width)
         n_on = np.convolve(y, on, mode="valid")
-        mu = np.convolve(y, predict, mode="valid")
+        # next to a peak the parabola dips below zero; the lower flank is what it cannot fall below
+        flank = (predict[: predict.size // 2] != 0.0) * 1.0
+        flank *= width / flank.sum()
+        left = np.correlate(y, flank, mode="valid")[: n_on.size]
+        right = np.correlate(y, flank[::-1], mode="valid")[-n_on.size :]
+        lower = np.minimum(left, right)
+        mu = np.maximum(np.convolve(y, predict, mode="valid"), lower)
         excess = n_on - mu
         if counts:
-            level = np.convolve(y, np.ones(predict.size), mode="valid") * (width / predict.size)
-            background = np.maximum(mu, 0.5 * np.minimum(level, n_on))
-            significance = _li_ma(n_on, background, float(np.sum(predict**2)) / width)
+            significance = _li_ma(n_on, mu, float(np.sum(predict**2)) / width)
         else:
             if base is None:
                 base = _local_scale(excess)

@@ -1,4 +1,4 @@
-"""Builders of vendors' files, from the structure that the formats prescribe and with every part a reader needs."""
+"""Builders of vendors' files: the structure that the formats prescribe, every part that a reader needs."""
 
 from __future__ import annotations
 

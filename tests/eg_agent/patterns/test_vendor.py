@@ -36,7 +36,9 @@ def test_xrdml(tmp_path: Path, counts: Data, write_xrdml: Writer) -> None:
     check(found)
 
 
-def test_xrdml_behind_a_monochromator_is_kalpha1_alone(tmp_path: Path, counts: Data, write_xrdml: Writer) -> None:
+def test_xrdml_behind_a_monochromator_is_kalpha1_alone(
+    tmp_path: Path, counts: Data, write_xrdml: Writer
+) -> None:
     optics = '<monochromator id="2" name="Johansson"/>'
     path = write_xrdml(tmp_path / "a.xrdml", *counts, intended="K-Alpha 1", optics=optics)
     assert read(path).radiation.wavelengths == (1.540598,)
