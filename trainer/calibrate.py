@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 
 from eg_agent.errors import BadInput
-from eg_agent.model.fusion import Calibration, apply
+from eg_agent.model.fusion import Calibration, apply, split_prior
 from eg_agent.model.prior import N_GROUPS, FloatArray, normalised
 
 __all__ = ["Calibration", "FoldResult", "apply", "calibrate_folds", "fit_temperature", "fold_prior"]
@@ -71,7 +71,11 @@ def _fit_log_pool(
     fit_prior_weight: bool,
 ) -> Calibration:
     features_3NG = np.stack(
-        [normalised(split) - train, normalised(aux) - train, np.broadcast_to(prior, split.shape)]
+        [
+            normalised(split) - split_prior(train),
+            normalised(aux) - train,
+            np.broadcast_to(prior, split.shape),
+        ]
     )
     rows = np.arange(len(label))
     at_label_3N = features_3NG[:, rows, label]

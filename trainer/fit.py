@@ -9,7 +9,6 @@ RUN/checkpoint.safetensors, .json   averaged weights and card, written at the en
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,13 +21,12 @@ import torch
 import eg_agent
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import Card, save_checkpoint, write_atomically
-from eg_agent.model.network import Network
 from trainer.calibrate import fit_temperature
 from trainer.config import CONFIGS, Budget, TrainConfig
 from trainer.context import LocalContext, choose_device
 from trainer.data import Data, open_data
-from trainer.held_out import HeldOut, scores
-from trainer.log import RunLog
+from trainer.held_out import HeldOut, evaluate, scores
+from trainer.log import TRAINING_FACTOR, RunLog
 from trainer.loop import Run, Training, load_averaged, train
 from trainer.state import find_state
 
@@ -130,6 +128,7 @@ def export(
     held = HeldOut(_Offset(data.held_out.stream, CALIBRATION_START), calibration_patterns)
     split, aux, labels = scores(network, held)
     train_prior = np.array(index["log_train_prior"])
+    figures = evaluate(network, data.held_out, train_prior)
     calibration = fit_temperature(split, aux, train_prior, train_prior, labels)
     seen, seconds = int(index["patterns"]), float(index["seconds"])
     card = Card(
@@ -143,8 +142,14 @@ def export(
         curriculum=data.curriculum,
         corpora=(data.corpus,),
         seed=int(index["config"]["seed"]),
-        cost=_cost(network, seen, seconds, int(index["step"])),
-        held_out={k: round(float(v), 4) for k, v in index["held_out"].items()},
+        cost={
+            "patterns": float(seen),
+            "steps": float(index["step"]),
+            "hours": round(seconds / 3600.0, 3),
+            "training_flop": float(f"{TRAINING_FACTOR * network.flops() * seen:.3g}"),
+        },
+        machine=f"{index.get('machine', 'unknown')}, torch {torch.__version__}",
+        held_out={k: round(v, 4) for k, v in figures.items()},
         limits=(
             "Trained on simulated patterns only; calibrated on simulated patterns, so expect it to be "
             "overconfident on measured ones.",
@@ -168,16 +173,6 @@ def config_of(data: Mapping[str, Any]) -> TrainConfig:
             f"the run's configuration {data.get('name')!r} was written by another version "
             f"({error.errors()[0]['msg']}); known now: {', '.join(CONFIGS)}."
         ) from error
-
-
-def _cost(network: Network, patterns: int, seconds: float, steps: int) -> dict[str, float | str]:
-    return {
-        "patterns": float(patterns),
-        "steps": float(steps),
-        "hours": round(seconds / 3600.0, 3),
-        "training_flop": float(f"{3.0 * network.flops() * patterns:.3g}"),
-        "machine": f"{platform.machine()}, torch {torch.__version__}",
-    }
 
 
 def _recorded_corpus(run: Path) -> Path:

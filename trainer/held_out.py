@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from eg_agent.model.fusion import split_prior
 from eg_agent.model.network import Network
 from eg_agent.model.prior import normalised
 
@@ -47,13 +48,14 @@ def evaluate(
     """Figures under the training prior: NLL (nats) of both heads and of the prior alone, and the gain.
 
     bits_over_prior, split_bits_over_prior: mean log2 of the true group's probability, above the prior's.
+    The split head's own prior is replaced by the training prior (`eg_agent.model.fusion.split_prior`).
     """
     was_training = network.training
     network.eval()
     split, aux, labels = scores(network, held_out)
     network.train(was_training)
     rows = np.arange(len(labels))
-    aux = normalised(aux)
+    aux, split = normalised(aux), normalised(split - split_prior(log_train_prior) + log_train_prior)
     nll, split_nll = -aux[rows, labels].mean(), -split[rows, labels].mean()
     prior_nll = -log_train_prior[labels].mean()
     order = np.argsort(-aux, axis=1)

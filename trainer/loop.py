@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import signal
 import threading
 import time
@@ -147,6 +148,13 @@ def resume(training: Training, run: Run, folder: Path) -> None:
     training.seconds, training.held_out = index["seconds"], index["held_out"]
 
 
+def machine(device: torch.device) -> str:
+    """What a run runs on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} thread(s)"
+
+
 def save(training: Training, run: Run, context: Context) -> None:
     """Write the state (rank 0 only) and report it."""
     folder = None
@@ -157,6 +165,7 @@ def save(training: Training, run: Run, context: Context) -> None:
             "seconds": training.seconds,
             "held_out": training.held_out,
             "corpus": run.corpus,
+            "machine": machine(context.device),
             "config": run.config.to_dict(),
             "log_train_prior": run.log_train_prior.tolist(),
         }

@@ -40,7 +40,8 @@ class Card:
     architecture: the `NetworkConfig`, grid included.
     log_train_prior: [99] nats, the class prior of training, divided out at inference.
     calibration: how the two heads become one posterior, and calibrated_on: which patterns that was fitted on.
-    curriculum, corpora, seed, cost, held_out: what it was trained on, for how long and how well it did.
+    curriculum, corpora, seed: what it was trained on. cost, machine: patterns, steps, hours, FLOP, on what.
+    held_out: figures on simulated patterns of structures that were not trained on.
     benchmark: rows of `eg-train benchmark`, by name of the data; empty until they were made.
     limits: what not to use it for.
     created: date (UTC). code: version of eg-agent that wrote it.
@@ -59,7 +60,8 @@ class Card:
     curriculum: dict[str, Any] = field(default_factory=dict)
     corpora: tuple[str, ...] = ()
     seed: int = 0
-    cost: dict[str, float | str] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+    machine: str = ""
     held_out: dict[str, float] = field(default_factory=dict)
     benchmark: dict[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()

@@ -4,9 +4,13 @@ Both heads are trained under the class prior of the training run and answer with
 is divided out and the user's put in its place. Two fusions:
 
 - "linear", the paper's: p = alpha * p_split + (1 - alpha) * p_aux, p_aux = softmax(logits / T + log prior).
-- "log-pool", ours: log p = [w * (split - train) + (1 - w) * (aux - train)] / T + u * log prior, normalised.
-  It is a logistic regression in (w/T, (1-w)/T, u), so its fit is convex, and it comes out better
-  calibrated than the linear pool (notes of the first trial: ECE .015 against .079).
+- "log-pool", ours: log p = [w * (split - its prior) + (1 - w) * (aux - train)] / T + u * log prior,
+  normalised. It is a logistic regression in (w/T, (1-w)/T, u), so its fit is convex, and it comes out better
+  calibrated than the linear pool (in a 99-class simulation: ECE .015 against .079).
+
+The split head multiplies system, lattice and bits as if they were independent. Without any pattern it
+so answers `split_prior`, the product of the marginals, and not the class prior; that is what has to be
+divided out of it (with the class prior instead, it loses more than a bit).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 
 from eg_agent.model.prior import FloatArray, normalised
+from eg_agent.symmetry import published_codes
 from eg_agent.values import VALUE_CONFIG
 
 
@@ -45,6 +50,19 @@ class Calibration:
         return 1.0 - self.split_weight
 
 
+#: Crystal systems and lattices: the first bits of a code, of which exactly one each is set.
+ONE_HOT = 12
+
+
+def split_prior(log_train_prior: npt.ArrayLike) -> FloatArray:
+    """What the split head answers [99] when it knows nothing: the decoder's product of marginals."""
+    codes_GN = np.array(published_codes(), dtype=np.float64)
+    marginal_N = np.clip(np.exp(np.asarray(log_train_prior, dtype=np.float64)) @ codes_GN, 1e-9, 1.0 - 1e-9)
+    present_N, absent_N = np.log(marginal_N), np.log1p(-marginal_N)
+    absent_N[:ONE_HOT] = 0.0
+    return normalised(codes_GN @ present_N + (1.0 - codes_GN) @ absent_N)
+
+
 def apply(
     calibration: Calibration,
     split_scores: npt.ArrayLike,
@@ -62,7 +80,7 @@ def apply(
     prior = np.asarray(log_prior, dtype=np.float64)
     share, T, power = calibration.split_weight, calibration.temperature, calibration.prior_weight
     if calibration.fusion == "log-pool":
-        split = split - np.asarray(log_train_prior, dtype=np.float64)
+        split = split - split_prior(log_train_prior)
         return normalised((share * split + (1.0 - share) * aux) / T + power * prior)
     log_aux = normalised(aux / T + power * prior)
     with np.errstate(divide="ignore"):  # a share of exactly 0 or 1 leaves one head alone

@@ -23,7 +23,7 @@ UNIFORM = tuple([-float(np.log(99.0))] * 99)
 def saved(tmp_path):
     torch.manual_seed(0)
     network = Network(tiny()).eval()
-    card = Card("mine", tiny(), UNIFORM, Calibration(1.3, 0.2), cost={"hours": 0.1, "machine": "x"})
+    card = Card("mine", tiny(), UNIFORM, Calibration(1.3, 0.2), cost={"hours": 0.1}, machine="x")
     return tmp_path / "mine", network, save_checkpoint(tmp_path / "mine", network, card)
 
 

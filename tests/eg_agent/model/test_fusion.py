@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from eg_agent.model.fusion import Calibration, apply
+from eg_agent.model.fusion import Calibration, apply, split_prior
+from eg_agent.model.network import Network, tiny
 
 UNIFORM = np.full(99, -np.log(99.0))
 
@@ -52,7 +54,17 @@ def test_same_prior_as_in_training_changes_nothing():
     np.testing.assert_allclose(
         apply(Calibration(1.0, 0.0), split, aux, train, train), log_softmax(aux, axis=1), atol=1e-12
     )
-    np.testing.assert_allclose(apply(Calibration(1.0, 1.0), split, aux, train, train), split, atol=1e-12)
+
+
+def test_split_head_that_knows_nothing_leaves_the_prior():
+    _, aux, train, prior = scores(7)
+    network = Network(tiny()).eval()
+    network.start_from_prior(torch.from_numpy(train), torch.zeros(25))
+    with torch.inference_mode():
+        blank = network.split_scores(network.split_head.bias[None]).double().numpy()
+    np.testing.assert_allclose(blank[0], split_prior(train), atol=1e-5)
+    found = apply(Calibration(1.0, 1.0), blank, aux[:1], train, prior)
+    np.testing.assert_allclose(found[0], prior, atol=1e-5)
 
 
 def test_high_temperature_leaves_the_prior():
