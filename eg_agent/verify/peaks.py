@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import ANODES
@@ -27,6 +28,8 @@ KEEP = 4.0
 _NEAR_ANODE = 7e-4
 #: Lines of an overlapped group that are fitted together; longer groups are parted at their widest gap.
 _GROUP = 8
+#: Points a block in which noise is estimated.
+_BLOCK = 40
 _FOUR_LN2 = 4.0 * np.log(2.0)
 
 
@@ -110,40 +113,42 @@ def find_peaks(pattern: Pattern, *, limit: int = 100) -> Peaks:
 def noise_of(pattern: Pattern) -> Floats:
     """[n] standard error of each point: stated, Poisson, or estimated as sqrt(c + k * intensity).
 
-    The estimate takes c and k from second differences at three spacings (so that data which were
-    smoothed or resampled are not called noiseless), by medians in bins of equal intensity.
+    The estimate takes c and k from second differences in blocks of points: of the blocks of about equal
+    level the quieter ones count, as lines add to the scatter of the others. Differences at two spacings
+    are compared, so that data which were smoothed or resampled are not called noiseless.
     """
     y = pattern.intensity
     if pattern.sigma is not None and np.all(pattern.sigma > 0):
         return np.asarray(pattern.sigma)
     if pattern.raw_counts:
         return np.sqrt(np.maximum(np.convolve(np.pad(y, 2, mode="edge"), np.full(5, 0.2), "valid"), 1.0))
-    best: Floats | None = None
-    for lag in (1, 2, 3):
-        residual = y[lag:-lag] - 0.5 * (y[2 * lag :] + y[: -2 * lag])
-        level = (y[lag:-lag] + y[2 * lag :] + y[: -2 * lag]) / 3
-        low = np.sort(level)[: max(len(level) * 7 // 10, 20)][-1]  # peaks bend: only the lower 70 % tell
-        keep = (level <= low) & (residual != 0)
-        if keep.sum() < 20:
-            continue
-        edges = np.unique(np.quantile(level[keep], np.linspace(0, 1, 9)))
-        bin_of = np.clip(np.searchsorted(edges, level[keep], side="right") - 1, 0, max(len(edges) - 2, 0))
-        centre = np.array([level[keep][bin_of == b].mean() for b in np.unique(bin_of)])
-        spread = [np.median(np.abs(residual[keep][bin_of == b])) / 0.6745 for b in np.unique(bin_of)]
-        variance = np.array(spread) ** 2 / 1.5
-        if len(centre) > 2:
-            slope, offset = np.polyfit(centre, variance, 1)
-        else:
-            slope, offset = 0.0, float(variance.mean())
-        # Poisson noise with an unknown factor goes through the origin; never fall below it at the top.
-        through = float((centre * variance).sum() / max((centre**2).sum(), 1e-300))
-        slope = max(slope, 0.3 * through, 0.0)
-        offset = max(offset, 0.2 * float(variance.min()), 1e-12 * float(np.ptp(y)) ** 2)
-        estimate = np.sqrt(offset + slope * np.maximum(y, 0.0))
-        best = estimate if best is None else np.maximum(best, estimate)
-    if best is None:
-        return np.full(len(y), max(float(np.std(np.diff(y))), 1e-6 * float(np.ptp(y)), 1e-12))
-    return np.maximum(best, 2e-4 * float(np.ptp(y)))
+    span = float(np.ptp(y))
+    if len(y) < 4 * _BLOCK:
+        return np.full(len(y), max(1.05 * float(np.median(np.abs(np.diff(y)))), 1e-4 * span, 1e-12))
+    n = len(y) // _BLOCK
+    level = np.median(y[: n * _BLOCK].reshape(n, _BLOCK), axis=1)
+    variance = np.maximum(_block_variance(y, 1), 0.6 * _block_variance(y, 2))
+    sure = variance > 0  # clipped stretches have no scatter
+    if not sure.any():
+        return np.full(len(y), max(1e-3 * span, 1e-12))
+    level, variance = np.maximum(level[sure], 0.0), variance[sure]
+    order = np.argsort(level)
+    bins = np.array_split(order, min(6, max(len(order) // 12, 1)))
+    centre = np.array([level[b].mean() for b in bins])
+    quiet = np.array([np.percentile(variance[b], 35) for b in bins])
+    design = np.stack([np.ones_like(centre), centre], axis=1) / quiet[:, None]
+    offset, slope = nnls(design, np.ones_like(quiet))[0]
+    # Where blocks are all alike the slope is unknown: under lines then expect Poisson noise at the least.
+    slope = max(slope, 0.3 * float(np.median(quiet / np.maximum(centre, 1e-3 * span))))
+    return np.maximum(np.sqrt(offset + slope * np.maximum(y, 0.0)), max(1e-4 * span, 1e-12))
+
+
+def _block_variance(y: Floats, lag: int) -> Floats:
+    """[blocks] robust variance of a point, from second differences at a spacing."""
+    residual = np.zeros(len(y))
+    residual[lag:-lag] = y[lag:-lag] - 0.5 * (y[2 * lag :] + y[: -2 * lag])
+    n = len(y) // _BLOCK
+    return (np.median(np.abs(residual[: n * _BLOCK].reshape(n, _BLOCK)), axis=1) / 0.6745) ** 2 / 1.5
 
 
 def _typical_fwhm(x: Floats, y: Floats, noise: Floats) -> Floats:
