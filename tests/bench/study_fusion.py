@@ -110,6 +110,16 @@ def main() -> None:
             row.append(-np.mean([_posterior(e, settings)[t - 1] for t, e in all_fits]))
         out.write(f"{weight:15.2f} " + " ".join(f"{v:7.3f}" for v in row) + "\n")
     default = IdentifySettings()
+    for true, evidence in all_fits:
+        posterior = _posterior(evidence, default)
+        best = int(np.argmax(posterior)) + 1
+        if best != true and posterior[best - 1] > np.log(0.9):
+            scored = {c.group: c.log_evidence for c in evidence.candidates}
+            out.write(
+                f"wrong with {np.exp(posterior[best - 1]):.2f}: {group(true).symbol} ({true}) taken for "
+                f"{group(best).symbol} ({best}), "
+                f"evidence {scored.get(true, np.nan):.1f} and {scored[best]:.1f}, Rwp {evidence.rwp:.0f} %, {evidence.goodness_of_fit:.1f} times the noise\n"
+            )
     tops = [(np.argmax(p := _posterior(e, default)) + 1 == t, np.exp(p.max())) for t, e in all_fits]
     right, claimed = np.array([r for r, _ in tops]), np.array([c for _, c in tops])
     out.write(f"defaults {default.evidence_weight}, {default.misled}: true group first {right.mean():.3f}\n")

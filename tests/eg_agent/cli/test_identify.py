@@ -307,3 +307,20 @@ def test_the_command_itself(checkpoint: str, sample: Path, folder: Path) -> None
     assert wrong.stderr.startswith("eg-agent: ")
     usage = run("--wavelength", CU)
     assert usage.returncode == 2
+
+
+def test_pictures_are_drawn_for_one_and_for_several(eg, sample: Path, folder: Path, tmp_path: Path) -> None:
+    one, sheet = tmp_path / "one.png", tmp_path / "sheet.png"
+    assert eg(sample, "--wavelength", CU, "--plot", one).exit_code == 0
+    assert eg(folder, "--wavelength", CU, "--plot", sheet, "--json").exit_code == 3
+    for path in (one, sheet):
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_nothing_to_draw_is_said(eg, tmp_path: Path) -> None:
+    path = tmp_path / "bad.xy"
+    path.write_text("hello\n")
+    result = eg(path, "--wavelength", CU, "--plot", tmp_path / "out.png")
+    assert result.exit_code == 3
+    assert "nothing to draw" in result.stderr
+    assert not (tmp_path / "out.png").exists()
