@@ -72,8 +72,9 @@ class Grid:
     @cached_property
     def two_theta(self) -> npt.NDArray[np.float64]:
         """[L] Cu K-alpha1-equivalent degrees, read-only."""
-        index = np.arange(self.length, dtype=np.float64)
-        return _frozen(np.asarray(self.two_theta_min + self.step * index, dtype=np.float64))
+        points = np.empty(self.length, dtype=np.float64)
+        points[:] = np.linspace(self.two_theta_min, self.two_theta_max, self.length)
+        return _frozen(points)
 
     @cached_property
     def sin2theta(self) -> npt.NDArray[np.float64]:

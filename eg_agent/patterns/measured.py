@@ -18,6 +18,9 @@ Array = npt.NDArray[np.float64]
 
 #: Variance of the noise over its Poisson expectation, between which unlabelled integers pass for counts.
 FANO = (0.5, 2.0)
+#: Largest ratio between low, middle and high levels of that.
+FANO_SPREAD = 1.6
+_ROUND_TOPS = {10.0**k for k in range(1, 8)}
 
 
 @dataclass(slots=True)
@@ -102,25 +105,33 @@ def _raw_counts(found: Measured, intensity: Array, sigma: Array | None, notes: l
         return True
     if found.counts_stated:
         return True
-    fano = fano_factor(intensity)
-    if fano is not None and FANO[0] <= fano <= FANO[1]:
-        notes.append(f"whole numbers with noise {fano:.2f} times Poisson's variance: taken as counts")
+    if float(intensity.max()) in _ROUND_TOPS:
+        notes.append(f"whole numbers scaled to a maximum of {intensity.max():g}: not taken as raw counts")
+        return False
+    # only counts have a variance like their level at every level; a scale or a subtraction shows at one end
+    fano = fano_factors(intensity)
+    if fano and all(FANO[0] <= value <= FANO[1] for value in fano) and max(fano) < FANO_SPREAD * min(fano):
+        typical = float(np.median(fano))
+        notes.append(f"whole numbers with noise {typical:.2f} times Poisson's variance: taken as counts")
         return True
     return False
 
 
-def fano_factor(intensity: Array) -> float | None:
-    """Median over the pattern of noise variance over level: 1 for counts; None where it cannot be told.
+def fano_factors(intensity: Array) -> list[float]:
+    """Noise variance over level, in the lowest, middle and highest third of levels above 4; [] where too few.
 
-    The noise is that of second differences, so a pattern smoothed or scaled afterwards gives another value.
+    1 at each for counts. The noise is that of second differences, so a pattern smoothed or scaled
+    afterwards gives other values, and one whose background was subtracted gives more at low levels.
     """
-    if intensity.size < 100:
-        return None
-    level = np.convolve(intensity, np.ones(9) / 9.0, mode="same")
-    good = level > 4.0
-    if np.count_nonzero(good) < 100:
-        return None
-    return float(np.median(noise_level(intensity)[good] ** 2 / level[good]))
+    if intensity.size < 300:
+        return []
+    level = np.convolve(intensity, np.ones(9) / 9.0, mode="valid")
+    noise = noise_level(intensity)[4:-4] ** 2
+    good = np.flatnonzero(level > 4.0)
+    if good.size < 300:
+        return []
+    thirds = np.array_split(good[np.argsort(level[good], kind="stable")], 3)
+    return [float(np.median(noise[third] / level[third])) for third in thirds]
 
 
 def _whole(values: Array, tolerance: float = 1e-6) -> bool:

@@ -8,9 +8,11 @@ amorphous halo of several degrees is background and not a peak.
   tails hold down to a few counts.
 - Data without negatives of which a quarter or more are exactly zero (an archive clipped them, or very few
   counts were scaled): the same, in units of a typical step of the data, which is measured.
-- Anything else: the excess over its own robust scatter. The local noise comes from blocks of the
-  narrowest width, and how noise adds up with width from the data themselves, so that smoothed data do
-  not pass for peaks.
+- Anything else: the excess over its own robust scatter, from blocks of the narrowest width.
+
+In all three, the typical excess at each width is measured over the pattern, and where it is larger than noise
+alone would make it, significances shrink by as much: smoothed data, overdispersed counts and ripples of the
+background do not pass for peaks.
 
 An excess below 0.5 % of the local level does not count, as no detector is that flat; for windows wider
 than 0.35 degrees this share grows with the third power of the width, as the curvature of a halo of 5
@@ -115,17 +117,18 @@ def _scan(y: Array, unit: float, counts: bool) -> list[tuple[int, Array]]:
         mu = np.maximum(np.convolve(y, predict, mode="valid"), lower)
         excess = n_on - mu
         if counts:
-            significance = _li_ma(n_on, mu, float(np.sum(predict**2)) / width)
+            alpha = float(np.sum(predict**2)) / width
+            significance = _li_ma(n_on, mu, alpha)
+            ratio = excess / np.sqrt(np.maximum(n_on + alpha * mu, 1.0))
         else:
             if base is None:
                 base = _local_scale(excess)
                 margin = (y.size - base.size) // 2
                 base = np.pad(base, (margin, y.size - base.size - margin), mode="edge")
             cut = (y.size - excess.size) // 2
-            ratio = excess / base[cut : cut + excess.size]
-            # how noise adds up with width is measured, not assumed white
-            scale = max(float(np.median(np.abs(ratio))) / 0.6745, 1e-12)
-            significance = ratio / max(scale, 1.0)
+            significance = ratio = excess / base[cut : cut + excess.size]
+        # how noise adds up with width is measured, not assumed white; so are ripples of the background
+        significance = significance / max(float(np.median(np.abs(ratio))) / 0.6745, 1.0)
         floor = FLAT_FIELD * max(1.0, width / (HALO_WIDTH * unit)) ** 3
         significance = np.where(excess > floor * np.abs(mu), significance, 0.0)
         found.append((width, significance))
