@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _MARKED = 8  # decisive reflections labelled over the pattern
 _CLOSE_UPS = 5
 
-_LEFT, _SPLIT, _RIGHT = 0.062, 0.705, 0.985
+_LEFT, _SPLIT, _RIGHT = 0.062, 0.705, 0.98
 
 
 def plot_identification(pattern: Pattern, identification: Identification, path: str | Path) -> Path:

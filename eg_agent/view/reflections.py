@@ -135,5 +135,6 @@ def spread(positions: FloatVector, separation: float, low: float, high: float) -
             other, count = blocks.pop()
             mean, size = (mean * size + other * count) / (size + count), size + count
         blocks.append((mean, size))
-    fitted = np.concatenate([np.full(size, mean) for mean, size in blocks])
-    return np.clip(fitted, low, high - offsets[-1]) + offsets
+    means = np.array([mean for mean, _ in blocks], dtype=np.float64)
+    fitted = np.repeat(means, [size for _, size in blocks]).clip(low, high - float(offsets[-1]))
+    return np.asarray(fitted + offsets, dtype=np.float64)

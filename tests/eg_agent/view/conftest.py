@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -215,3 +216,8 @@ def refused() -> Answer:
     counts = np.random.default_rng(2).poisson(20.0, 600).astype(float)
     counts[100:112] = np.nan
     return refused_answer(counts)
+
+
+@pytest.fixture(scope="session")
+def make_refused() -> Callable[[np.ndarray], Answer]:
+    return refused_answer
