@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -131,7 +132,7 @@ class _Job:
         if self.wavelength is not None:
             return {"wavelength": float(self.wavelength)}
         found: dict[str, Any] = {}
-        for name in ("wavelength", "wavelength2"):
+        for name in ("wavelength", "wavelength2", "wavelength_ratio"):
             if hasattr(self.diffractometer, name):
                 value = yield from bps.rd(getattr(self.diffractometer, name), default_value=0.0)
                 if value:
@@ -209,11 +210,14 @@ class _Job:
             "eg_action": decision.action,
             "eg_reason": decision.reason,
         }
-        # Windows keep to the grid of the first scan, whose counts they are added to.
+        # Windows keep to the grid of the first scan, whose counts they are added to; the grid begins
+        # lower when a window does, but inside the limits.
         start = self.two_theta[0]
-        start -= self.step * max(0.0, -((low - start) // self.step))
-        if start < self.limits.two_theta[0] <= low:
-            start += self.step
+        if low < start:
+            steps = math.floor((low - start) / self.step + 1e-6)
+            if start + steps * self.step < self.limits.two_theta[0] - 1e-6:
+                steps += 1
+            start = max(round(start + steps * self.step, 6), self.limits.two_theta[0])
         return (
             yield from measure(
                 self.diffractometer,

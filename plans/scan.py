@@ -68,7 +68,7 @@ def trace_scan(
 
     A device without a `windows` signal measures from the lowest window to the highest.
     """
-    has_windows = hasattr(diffractometer, "windows")
+    has_windows = getattr(diffractometer, "windows", None) is not None
     if windows and not has_windows:
         two_theta = (min(low for low, _ in windows), max(high for _, high in windows))
     low, high = _range(two_theta)

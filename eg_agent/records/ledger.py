@@ -117,7 +117,7 @@ _ROWS: TypeAdapter[DecisionRow | OutcomeRow | NoteRow] = TypeAdapter(Row)
 
 
 def ledger_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of one line of a ledger."""
+    """The JSON schema (draft 2020-12) of one line of a ledger; published as `ledger.schema.json`."""
     found = _ROWS.json_schema(mode="serialization")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

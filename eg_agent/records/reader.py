@@ -266,7 +266,8 @@ def radiation_of(run: RunData, default: Radiation | float | None = None) -> Radi
             numbers.append(float(second))
         if not 1 <= len(numbers) <= 2:
             raise ValueError
-        ratio = run.start.get("wavelength_ratio", 0.5)
+        configured = _configured(run, "wavelength_ratio")
+        ratio = run.start.get("wavelength_ratio") or (configured[1] if configured else 0.0) or 0.5
         return Radiation(numbers[0], numbers[1] if len(numbers) == 2 else None, float(ratio), neutron)
     except (TypeError, ValueError):
         raise BadInput(

@@ -60,7 +60,7 @@ class _Run:
     owned: bool = False
     next_n: int = 0
     behind: bool = False
-    stopped: bool = False
+    wanted: bool = False
     client: ResumingClient | None = None
     write: Callable[[str, dict[str, Any]], None] | None = None
     held: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
@@ -181,6 +181,7 @@ class TiledDocumentWriter:
             if mark.get("state") in ("wanted", "begun"):
                 run = self._run(uid)
                 run.owned = bool(mark.get("begun"))
+                run.wanted = True
                 run.behind = True
 
     # Everything below runs on the writer's thread.
@@ -207,9 +208,7 @@ class TiledDocumentWriter:
         if uid in self._refused or uid in self._elsewhere:
             return
         run = self._run(uid)
-        if name == "start":
-            self._mark(uid, "wanted")
-        run.stopped |= name == "stop"
+        self._want(run)
         if not on_disk:
             if len(run.held) < 1000:
                 run.held[n] = (name, doc)
@@ -336,6 +335,10 @@ class TiledDocumentWriter:
         """Send a run from the journal from its first document; what Tiled has is not sent twice."""
         run.client = run.write = None
         run.next_n = 0
+        self._want(run)
+        with self._changed:
+            # Before the journal is read: a document that finds the queue full meanwhile sets it again.
+            run.behind = False
         held = dict(run.held)
         entries = {entry.n: (entry.name, entry.doc) for entry in self.journal.documents(run.uid)}
         for n, (name, doc) in sorted({**entries, **held}.items()):
@@ -347,9 +350,8 @@ class TiledDocumentWriter:
             except Exception as error:
                 self._failed(run, error)
                 return
-        with self._changed:
-            run.behind = False
-            if not entries and not held:
+        if not entries and not held:
+            with self._changed:
                 self._settle(run, done=False)
 
     def _finish(self) -> None:
@@ -360,6 +362,12 @@ class TiledDocumentWriter:
                 with contextlib.suppress(Exception):
                     run.client.flush()
         self.journal.sync()
+
+    def _want(self, run: _Run) -> None:
+        """Note once that a run is meant for Tiled, so that the next session knows it, should this one end."""
+        if not run.wanted:
+            run.wanted = True
+            self._mark(run.uid, "wanted")
 
     def _mark(self, uid: str, state: str, **more: Any) -> None:
         try:

@@ -84,6 +84,16 @@ class Diffractometer(Device):
             dtype=np.int64,
         )
 
+    def inside(self, axis: np.ndarray) -> np.ndarray:
+        """The angles inside the windows; all, where there are none."""
+        windows = np.reshape(self.windows.get(), (-1, 2))
+        if not windows.size:
+            return axis
+        chosen = np.zeros(axis.size, dtype=bool)
+        for first, last in windows:
+            chosen |= (axis >= first - 1e-9) & (axis <= last + 1e-9)
+        return axis[chosen]
+
     def trigger(self) -> DeviceStatus:
         self.triggered += 1
         if self.fail_next > 0:
@@ -93,12 +103,7 @@ class Diffractometer(Device):
             return status
         low, high, step = (s.get() for s in (self.two_theta_min, self.two_theta_max, self.step))
         axis = np.round(low + step * np.arange(math.floor((high - low) / step + 1e-6) + 1), 6)
-        windows = np.reshape(self.windows.get(), (-1, 2))
-        if windows.size:
-            inside = np.zeros(axis.size, dtype=bool)
-            for first, last in windows:
-                inside |= (axis >= first - 1e-9) & (axis <= last + 1e-9)
-            axis = axis[inside]
+        axis = self.inside(axis)
         self.two_theta.put(axis)
         self.intensity.put(self.count(axis))
         return _done(self)

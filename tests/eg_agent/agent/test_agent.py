@@ -1,0 +1,394 @@
+"""The agent on a real RunEngine: lines, faults, restarts, and what it takes of the RunEngine's time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import numpy as np
+import pytest
+from bluesky.utils import RunEngineInterrupted
+from ophyd.sim import SynAxis
+
+from eg_agent.agent import Agent
+from eg_agent.decide import Limits
+from eg_agent.errors import BadInput
+from eg_agent.patterns import Pattern, Radiation
+from eg_agent.records import DecisionRow, NoteRow, OutcomeRow, Policy, read_ledger, replay
+
+
+@pytest.fixture
+def make(tmp_path, engine):
+    """Make an agent with the fast identifier, subscribed to the RunEngine; its answers are collected."""
+    from beamline import FAST
+
+    made: list[Agent] = []
+
+    def build(tiled=None, *, subscribe=True, records=tmp_path / "records", **settings):
+        answers: list = []
+        settings = {"identifier": FAST, "announce": None, "listeners": (answers.append,), **settings}
+        agent = Agent(tiled, records=records, **settings)
+        made.append(agent)
+        agent.answers = answers  # type: ignore[attr-defined]
+        if subscribe:
+            engine.subscribe(agent)
+        return agent
+
+    yield build
+    for agent in made:
+        agent.close(timeout=5)
+
+
+def rows(agent, kind):
+    return [row for row in read_ledger(agent.ledger.path) if isinstance(row, kind)]
+
+
+def detector(**kwargs):
+    from beamline import TraceDetector
+
+    return TraceDetector(name="det", **kwargs)
+
+
+def step_detector():
+    from beamline import PointDetector
+
+    tth, det = SynAxis(name="tth"), PointDetector(name="det")
+    det.motor = tth
+    return tth, det
+
+
+def test_the_three_lines_of_the_readme(tmp_path, monkeypatch, engine, capfd):
+    """Exactly what a user types; only the identifier is the fast one, by the environment of the test."""
+    from beamline import FAST
+
+    from eg_agent.agent import agent as module
+
+    monkeypatch.setenv("EG_AGENT_RECORDS", str(tmp_path))
+    monkeypatch.setattr(
+        module.Agent.__init__, "__kwdefaults__", {**module.Agent.__init__.__kwdefaults__, "identifier": FAST}
+    )
+    RE = engine
+    det = detector()
+    (tth, point) = step_detector()
+
+    from eg_agent.agent import Agent
+
+    agent = Agent()
+    RE.subscribe(agent)
+
+    RE(bp.count([det]))
+    RE(bp.scan([point], tth, 10, 60, 501), wavelength=1.5406, sample="quartz")
+    assert agent.wait(120)
+    agent.close()
+    printed = capfd.readouterr().out
+    lines = [line for line in printed.splitlines() if "P - - -" in line]
+    assert len(lines) == 2
+    assert "orthorhombic P - - - 9" in lines[0]
+    assert "quartz" in lines[1]
+    assert "would:" in lines[1]
+
+
+def test_both_shapes_come_from_tiled(make, engine, tiled_uri):
+    agent = make(tiled_uri, tiled_wait=60.0)
+    tth, det = step_detector()
+    engine(bp.count([detector()]), sample="a")
+    engine(bp.scan([det], tth, 10, 60, 101), sample="b", wavelength=1.5406)
+    assert agent.wait(240)
+    assert [a.sample for a in agent.answers] == ["a", "b"]
+    assert [a.pattern_from for a in agent.answers] == ["tiled", "tiled"]
+    assert all(a.identification.verdict == "identified" for a in agent.answers)
+    assert not any(a.problem for a in agent.answers)
+    assert agent.writer.state.lost == 0
+
+
+def test_without_tiled_the_journal_gives_the_pattern_and_says_so(make, engine):
+    agent = make("http://127.0.0.1:9/api/v1?api_key=nothing", tiled_wait=1.0)
+    engine(bp.count([detector()]), sample="a")
+    assert agent.wait(60)
+    (answer,) = agent.answers
+    assert answer.pattern_from == "journal"
+    assert "Tiled" in answer.problem
+    assert "nothing" not in answer.problem
+    assert answer.identification.verdict == "identified"
+
+
+@pytest.mark.parametrize(
+    ("sample", "problem"),
+    [("explodes", "a fault in the network"), ("hangs", "within 2 s and was stopped"), ("dies", "status 9")],
+)
+def test_a_fault_in_the_worker_never_reaches_the_scan(make, engine, sample, problem):
+    agent = make(time_limit=2.0)
+    (uid,) = engine(bp.count([detector()]), sample=sample)
+    (next_uid,) = engine(bp.count([detector()]), sample="fine")
+    assert agent.wait(120)
+    first, second = agent.answers
+    assert first.runs == (uid,)
+    assert problem in first.problem
+    assert first.identification is None
+    assert first.decision.default
+    assert second.runs == (next_uid,)
+    assert second.identification.verdict == "identified"
+
+
+def test_an_identifier_that_cannot_be_loaded_is_said(make, engine):
+    agent = make(identifier="no_such_module:thing")
+    engine(bp.count([detector()]))
+    assert agent.wait(60)
+    assert "could not be loaded" in agent.answers[0].problem
+    assert "no_such_module" in agent.answers[0].problem
+
+
+def test_nothing_that_breaks_in_the_callback_reaches_the_run_engine(make, engine, monkeypatch):
+    agent = make()
+    monkeypatch.setattr(agent, "_take", lambda name, doc: 1 / 0)
+    (uid,) = engine(bp.count([detector()]))
+    assert uid
+
+
+def test_scans_that_are_no_patterns_are_noted_and_left(make, engine):
+    from ophyd.sim import det, motor
+
+    agent = make()
+    (uid,) = engine(bp.scan([det], motor, 0, 1, 3))
+    assert agent.wait(60)
+    assert agent.answers == []
+    assert [row.run_uid for row in rows(agent, NoteRow) if row.what == "skipped"] == [uid]
+
+
+def test_no_wavelength_is_answered_with_what_to_do(make, engine):
+    tth, det = step_detector()
+    agent = make()
+    engine(bp.scan([det], tth, 10, 60, 201))
+    assert agent.wait(60)
+    assert "RE.md['wavelength']" in agent.answers[0].problem
+
+
+def test_nan_saturated_and_empty_frames_do_no_harm(make, engine):
+    det = detector()
+
+    def frames():
+        for value in (np.nan, np.inf, 0.0, -1.0):
+            original = det.trigger
+
+            def trigger(value=value, original=original):
+                status = original()
+                det.intensity.put(np.full(2001, value))
+                return status
+
+            det.trigger = trigger
+            yield from bp.count([det])
+            det.trigger = original
+
+    agent = make()
+    uids = engine(frames())
+    assert len(uids) == 4
+    assert agent.wait(60)
+    assert sorted(uid for a in agent.answers for uid in a.runs) == sorted(uids)
+
+
+def test_back_pressure_merges_runs_of_a_sample_and_drops_none(make, engine):
+    agent = make(identifier_settings={"delay": 1.0})
+    det = detector()
+
+    def many():
+        for _ in range(12):
+            yield from bp.count([det], md={"sample": "a", "eg_shift": "s"})
+
+    uids = engine(many())
+    assert agent.wait(120)
+    answered = [uid for row in rows(agent, DecisionRow) for uid in row.new_runs]
+    assert answered == list(uids)
+    assert len(agent.answers) < 12
+    assert agent.answers[-1].runs == uids
+    last = rows(agent, DecisionRow)[-1]
+    assert last.identification.measured.seconds_per_point == pytest.approx(12.0)
+    assert last.state.repeats == 11
+
+
+def test_ledger_replays_to_the_same_decisions_and_fits_its_schema(make, engine):
+    import json
+
+    import jsonschema
+
+    from eg_agent.records import ledger_schema
+
+    agent = make(mode="act", time_limit=2.0, policy=Policy(limits=Limits(max_repeats=5)))
+    det = detector()
+    for md in (
+        {"sample": "a", "eg_shift": "s"},
+        {"sample": "a", "eg_shift": "s"},
+        {"sample": "explodes"},
+        {},
+    ):
+        engine(bp.count([det]), **md)
+        assert agent.wait(60)
+    agent.default("some-run", "a", "No answer within 3 s")
+    assert agent.wait(120)
+    again = replay(agent.ledger.path)
+    assert len(again) == 5
+    assert all(one.same for one in again), [one for one in again if not one.same]
+    validator = jsonschema.Draft202012Validator(ledger_schema())
+    for line in Path(agent.ledger.path).read_text().splitlines():
+        validator.validate(json.loads(line))
+    stricter = replay(agent.ledger.path, policy=Policy(limits=Limits(actions=("stop",))))
+    assert {one.again.action for one in stricter} == {"stop"}
+    assert not all(one.same for one in stricter)
+
+
+def test_a_restart_repeats_nothing_and_loses_nothing(make, engine, tmp_path):
+    first = make(mode="act")
+    det = detector()
+    md = {"sample": "a", "eg_shift": "s", "eg_decision_id": "d1"}
+    (before,) = engine(bp.count([det]), **md)
+    assert first.wait(60)
+    decision = first.answers[0].decision
+    assert first.begin(decision) is not None
+    # The process ends with a run journaled and not answered: nothing of the agent runs any more.
+    first._core.worker.close()
+    first._identify_runs = lambda runs: None  # type: ignore[method-assign]
+    (pending,) = engine(bp.count([det]), sample="a", eg_shift="s", eg_decision_id=decision.decision_id)
+    first.wait(10)
+    first.close()
+
+    second = make(mode="act", subscribe=False)
+    assert second.wait(60)
+    answered = [uid for row in rows(second, DecisionRow) for uid in row.new_runs]
+    assert answered == [before, pending]
+    row = rows(second, DecisionRow)[-1]
+    assert row.runs == (before, pending), "the sample's first run was put together with the second"
+    assert row.state.repeats == 1
+    assert row.state.history[0].pattern_uid == decision.pattern_uid
+    assert second.begin(decision) is None, "it has had its successful run"
+    done = [row for row in rows(second, OutcomeRow) if row.decision_id == decision.decision_id]
+    assert [row.status for row in done].count("done") >= 1
+    second.close()
+
+    third = make(subscribe=False)
+    assert third.wait(10)
+    assert third.answers == []
+    assert len(rows(third, DecisionRow)) == 2
+    assert third.ask(pending).result(5).decision == row.decision
+
+
+def test_two_agents_do_not_share_a_folder(make):
+    make(subscribe=False)
+    with pytest.raises(BadInput, match="another agent"):
+        make(subscribe=False)
+
+
+def test_abort_and_pause_in_the_middle(make, engine):
+    agent = make()
+    tth, det = step_detector()
+
+    def interrupted(at):
+        yield from bps.open_run({"sample": "a", "wavelength": 1.5406, "eg_decision_id": "d", "eg_shift": "s"})
+        for i in range(60):
+            yield from bps.checkpoint()
+            if i == at:
+                yield from bps.pause()
+            yield from bps.mv(tth, 10 + i)
+            yield from bps.trigger_and_read([det, tth])
+        yield from bps.close_run()
+
+    with pytest.raises(RunEngineInterrupted):
+        engine(interrupted(20))
+    assert agent.wait(60)
+    engine.abort()
+    with pytest.raises(RunEngineInterrupted):
+        engine(interrupted(30))
+    (uid,) = engine.resume()
+    assert agent.wait(60)
+    statuses = [row.status for row in rows(agent, OutcomeRow)]
+    assert statuses == ["started", "aborted", "started", "done"]
+    (answer,) = agent.answers
+    assert answer.runs == (uid,)
+    assert len(answer.identification.top) == 2
+    assert [row.what for row in rows(agent, NoteRow)] == ["skipped"]
+
+
+def test_ingest_and_suggest_need_no_run_engine(make):
+    limits = Limits(two_theta=(10.0, 60.0))
+    agent = make(subscribe=False, mode="act", policy=Policy(limits=limits))
+    x = np.linspace(10, 60, 501)
+    rng = np.random.default_rng(0)
+
+    def pattern(height):
+        y = rng.poisson(1 + height * np.exp(-0.5 * ((x - 30) / 0.2) ** 2))
+        return Pattern(x, y, Radiation(1.540593), counting_time=np.ones(501), raw_counts=True)
+
+    assert agent.suggest() is None
+    first = agent.ingest(pattern(20), sample="a", shift="s", seconds=500.0).result(60)
+    assert first.pattern_from == "memory"
+    assert first.decision.action == "count longer"
+    assert agent.suggest("a") == first.decision
+    second = agent.ingest(pattern(20_000), sample="a", shift="s", seconds=500.0).result(60)
+    assert second.decision.action == "next sample"
+    assert second.state.repeats == 1
+    assert second.state.sample_seconds >= 1000.0
+    assert agent.suggest() == second.decision
+
+
+def test_threads_and_memory_of_many_runs_stay_flat(make, engine):
+    agent = make()
+    det = detector(n=501)
+    for _ in range(3):
+        engine(bp.count([det]))
+    assert agent.wait(60)
+    threads = threading.active_count()
+    for _ in range(15):
+        engine(bp.count([det]))
+    assert agent.wait(60)
+    assert threading.active_count() <= threads
+    assert agent._collector._open == {}
+    assert agent._collector._run_of == {}
+    assert agent.journal._open == {}
+    assert agent.journal._run_of == {}
+
+
+def test_the_share_of_the_run_engines_time(make, engine, tiled_uri):
+    """The callback against identifying inline: the same scan, a ratio, no wall clock."""
+    det = detector(n=4096)
+    agent = make(tiled_uri, identifier_settings={"delay": 0.3}, tiled_wait=30.0)
+    assert agent.wait(60)
+    started = time.perf_counter()
+    engine(bp.count([det], num=10), sample="a")
+    scan = time.perf_counter() - started
+    spent = agent.callback_time
+    assert spent.documents == 13
+    # Measured: a few ms a document. Inline it would be 10 identifications and Tiled writes, above 4 s.
+    assert spent.seconds < scan
+    assert spent.seconds < 0.1 * 10 * (0.3 + 0.1)
+
+
+@pytest.mark.parametrize("ending", ["", "raise RuntimeError('on purpose')", "agent.close()"])
+def test_a_script_ends_by_itself_and_answers_before(tmp_path, ending):
+    """No main guard, no close: the scan runs once, the line is printed, the interpreter ends."""
+    beamline = Path(__file__).resolve().parents[2] / "beamline"
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(beamline)!r})
+from bluesky import RunEngine
+from bluesky.plans import count
+from beamline import FAST, TraceDetector
+from eg_agent.agent import Agent
+print("measuring")
+RE = RunEngine()
+agent = Agent(records={str(tmp_path / "records")!r}, identifier=FAST)
+RE.subscribe(agent)
+RE(count([TraceDetector(name="det")]))
+{ending}
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.count("measuring") == 1
+    assert done.stdout.count("P - - -") >= 1, done.stdout + done.stderr
+    assert done.returncode == (1 if "raise" in ending else 0)
