@@ -106,7 +106,12 @@ def paper() -> TrainConfig:
 
 
 def small_gpu() -> TrainConfig:
-    """The network of `small` with batches that fill a GPU."""
+    """The network of `small` with batches that fill a GPU; patterns are made on it too.
+
+    For a machine that is lent for ten minutes at a time, the same command starts and goes on:
+    `eg-train fit --config small-gpu --corpus FILE --out DIR --seconds 1500 --compile --max-shard-mb 16`
+    under `timeout --signal=TERM 570`: it saves and stops, and the next call resumes.
+    """
     return TrainConfig(
         name="small-gpu",
         network=small_network(),

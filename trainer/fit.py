@@ -88,7 +88,7 @@ def make_run(config: TrainConfig, budget: Budget, data: Data, request: Request) 
         folder=request.out,
         corpus=data.corpus,
         max_shard_mb=request.max_shard_mb,
-        compile=request.compile,
+        compile="inductor" if request.compile else None,
         tensorboard=request.tensorboard,
     )
 
@@ -137,7 +137,7 @@ def export(
         log_train_prior=tuple(round(v, 6) for v in train_prior.tolist()),
         calibration=calibration,
         calibrated_on=f"{calibration_patterns} simulated patterns of held-out structures",
-        size=f"{network.parameters_count / 1e6:.2f} M parameters",
+        size=f"{index['config']['name']}: {network.parameters_count / 1e6:.2f} M parameters",
         description=description,
         curriculum=data.curriculum,
         corpora=(data.corpus,),

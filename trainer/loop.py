@@ -65,6 +65,7 @@ class Run:
 
     log_train_prior: [99] class prior of `stream`. held_out: patterns of structures that `stream`
     never shows. corpus: its name, for the record; resuming on another one is refused.
+    compile: backend of torch.compile ("inductor"), or None.
     """
 
     config: TrainConfig
@@ -75,7 +76,7 @@ class Run:
     folder: Path
     corpus: str
     max_shard_mb: float = 16.0
-    compile: bool = False
+    compile: str | None = None
     tensorboard: bool = False
 
 
@@ -213,7 +214,7 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     training = start(run, context)
     loss_of = MultiTaskLoss(run.log_train_prior).to(device)
     called = context.wrap(training.network)
-    forward = torch.compile(called) if run.compile else called
+    forward = torch.compile(called, backend=run.compile) if run.compile else called
     dtype, reason = compute_type(device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
     if context.rank == 0:

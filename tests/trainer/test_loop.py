@@ -55,7 +55,7 @@ class TwoPeaks:
         return Made(intensity, torch.ones(n, 512, dtype=torch.bool), group)
 
 
-def go(folder, patterns, *, config=CONFIG, stream=None, resume=False):
+def go(folder, patterns, *, config=CONFIG, stream=None, resume=False, backend=None):
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(
         config,
@@ -65,6 +65,7 @@ def go(folder, patterns, *, config=CONFIG, stream=None, resume=False):
         HeldOut(TwoPeaks(2), 40),
         folder,
         "two peaks",
+        compile=backend,
     )
     context = LocalContext(torch.device("cpu"), find_state(folder) if resume else None)
     return train(run, context, RunLog(folder, Console(file=StringIO())))
@@ -111,6 +112,41 @@ def test_csv_has_one_row_a_step_after_resuming(tmp_path):
     with (tmp_path / "log.csv").open(newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == list(range(1, 13))
+
+
+def test_workers_share_a_batch_without_overlap(tmp_path):
+    streams = [TwoPeaks(1), TwoPeaks(1)]
+    for rank, stream in enumerate(streams):
+        run = Run(
+            CONFIG, Budget(patterns=24), stream, UNIFORM, HeldOut(TwoPeaks(2), 8), tmp_path, "two peaks"
+        )
+        context = LocalContext(torch.device("cpu"), rank=rank, world=2)
+        tmp_path.mkdir(exist_ok=True)
+        train(run, context, RunLog(tmp_path, Console(file=StringIO())))
+    assert streams[0].asked == [(0, 4), (8, 4), (16, 4)]
+    assert streams[1].asked == [(4, 4), (12, 4), (20, 4)]
+    with pytest.raises(BadInput, match="does not divide among 3 workers"):
+        train(run, LocalContext(torch.device("cpu"), world=3), RunLog(tmp_path, Console(file=StringIO())))
+
+
+def test_progress_bar_and_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    screen = StringIO()
+    log = RunLog(tmp_path, Console(file=screen, force_terminal=True), tensorboard=True)
+    run = Run(
+        CONFIG, Budget(patterns=16), TwoPeaks(1), UNIFORM, HeldOut(TwoPeaks(2), 8), tmp_path, "two peaks"
+    )
+    train(run, LocalContext(torch.device("cpu")), log)
+    log.close()
+    assert "bits over prior" in screen.getvalue()
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_compiled_training_takes_the_same_steps(tmp_path):
+    plain = go(tmp_path / "plain", 24)
+    compiled = go(tmp_path / "compiled", 24, backend="aot_eager")
+    for name, value in plain.tensors().items():
+        torch.testing.assert_close(value, compiled.tensors()[name], rtol=1e-2, atol=1e-4)
 
 
 def test_another_configuration_is_refused(tmp_path):

@@ -95,6 +95,15 @@ def test_dropped_tokens_equal_masked_tokens(stem, covered):
     assert torch.allclose(together.split, torch.cat([h.split for h in alone]), atol=1e-5)
 
 
+def test_bf16_autocast_is_close_to_fp32(network):
+    intensity, coverage = patterns(network.config, 4, (0.1, 0.8))
+    with torch.inference_mode():
+        exact = network(intensity, coverage).aux
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = network(intensity, coverage).aux.float()
+    assert torch.allclose(exact, rounded, atol=0.03 * float(exact.abs().max()))
+
+
 def test_nothing_covered_is_still_an_answer(network):
     intensity, coverage = patterns(network.config, 2, (2.0, 3.0))
     assert not coverage.any()
