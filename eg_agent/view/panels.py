@@ -43,7 +43,7 @@ def draw_pattern(axes: Axes, pattern: Pattern, fit: FitCurve | None, *, small: b
         x, y = style.with_gaps(fit.two_theta, fit.background)
         axes.plot(x, y, color=style.BACKGROUND, linewidth=0.9, linestyle=(0, (4, 2)), label="background")
         x, y = style.with_gaps(fit.two_theta, fit.calculated)
-        axes.plot(x, y, color=style.FIT, linewidth=0.8, label="Pawley fit", zorder=3, alpha=0.9)
+        axes.plot(x, y, color=style.FIT, linewidth=0.8, label="Pawley fit, no absences", zorder=3, alpha=0.9)
     _limit_intensity(axes, intensity, small=small)
 
 
@@ -163,6 +163,7 @@ def draw_close_up(
         axes.vlines(ticks.allowed, 0.0, 0.07, colors=style.INK, **foot)
         axes.vlines(ticks.forbidden, 0.0, 0.07, colors=style.AGAINST, **foot)
     axes.set_xlim(low, high)
+    _limit_close_up(axes, x - reflection.two_theta, y, half_width)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 4), useMathText=True)
@@ -171,6 +172,18 @@ def draw_close_up(
     kind = "absent" if reflection.forbidden else "allowed"
     title = f"{spell_hkl(reflection.hkl)}  {kind}  {spell_odds(reflection.log_odds)}"
     axes.set_title(title, fontsize=8.5, color=colour, pad=3)
+
+
+def _limit_close_up(axes: Axes, offset: style.FloatVector, y: style.FloatVector, half_width: float) -> None:
+    """Cut strong neighbours off, so that the place in the middle can be judged."""
+    centre = y[np.abs(offset) < 0.25 * half_width]
+    if centre.size == 0:
+        return
+    floor = float(y.min())
+    top = min(float(y.max()), floor + 2.5 * float(centre.max() - floor))
+    if top > floor:
+        margin = 0.07 * (top - floor)
+        axes.set_ylim(floor - margin, top + margin)
 
 
 def groups_to_show(identification: Identification, most: int = _MOST_GROUPS) -> list[int]:

@@ -28,10 +28,11 @@ _LEFT, _SPLIT, _RIGHT = 0.062, 0.705, 0.98
 def plot_identification(pattern: Pattern, identification: Identification, path: str | Path) -> Path:
     """Draw a pattern and what was said of it; returns the path written (.png, .pdf or .svg).
 
-    Pattern with Pawley fit, background and residual; tick rows of the reflections that the leading
-    group allows and forbids; the reflections that decide, labelled with hkl and log-odds in nats (+
-    for the group, - against it), the strongest in close-up; posterior of the network, of the evidence
-    alone and of both. What is missing is left out: a refused pattern is drawn with the reason.
+    Pattern with background, residual and the Pawley fit of the lattice (in which nothing is forbidden);
+    tick rows of the reflections that the leading group allows and forbids; the reflections that decide,
+    labelled with hkl and log-odds in nats (+ for the group, - against it), the strongest in close-up;
+    posterior of the network, of the evidence alone and of both. What is missing is left out: a refused
+    pattern is drawn with the reason.
 
     Raises BadInput when the file cannot be written.
     """
