@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +72,7 @@ class Grid:
     @cached_property
     def two_theta(self) -> npt.NDArray[np.float64]:
         """[L] Cu K-alpha1-equivalent degrees, read-only."""
-        points = np.empty(self.length, dtype=np.float64)
-        points[:] = np.linspace(self.two_theta_min, self.two_theta_max, self.length)
-        return _frozen(points)
+        return _frozen(np.linspace(self.two_theta_min, self.two_theta_max, self.length))
 
     @cached_property
     def sin2theta(self) -> npt.NDArray[np.float64]:
@@ -164,9 +162,10 @@ def _cell_integrals(
     return np.diff(total[where] + part * inside[where])
 
 
-def _frozen(array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    array.flags.writeable = False
-    return array
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    frozen = np.array(array, dtype=np.float64)
+    frozen.flags.writeable = False
+    return frozen
 
 
 def _nothing(length: int) -> Projected:

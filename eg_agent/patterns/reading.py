@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from eg_agent.errors import BadInput, BadPattern
+from eg_agent.errors import BadInput, BadPattern, EgAgentError
 from eg_agent.patterns.measured import Measured, to_pattern
 from eg_agent.patterns.pattern import Pattern
 
@@ -24,10 +24,15 @@ FORMATS: dict[str, str] = {
 }
 
 
+#: Formats that look like columns of numbers and are none: left to xylib.
+_XYLIB = {".udf", ".uxd", ".rd", ".sd", ".cpi"}
+
+
 def read(path: str | Path, *, wavelength: float | None = None, wavelength2: float | None = None) -> Pattern:
     """A measured pattern from a file.
 
-    path: one of the formats in `FORMATS`, by the ending of its name; other endings are tried as text.
+    path: one of the formats in `FORMATS`, by the ending of its name; other endings are tried as text,
+    then through xylib where it is installed.
     wavelength, wavelength2: angstrom (K-alpha1 and K-alpha2); needed where the file states none, and
     taking precedence where it does, with a note in `source.notes` when they differ by more than 0.5 %.
 
@@ -60,4 +65,36 @@ def _reader(path: Path) -> Callable[[Path], Measured]:
         return read_vendor
     from eg_agent.patterns.text import read_text
 
-    return read_text
+    if suffix in _XYLIB:
+        return _read_xylib
+    return read_text if suffix in FORMATS else _read_other
+
+
+def _read_other(path: Path) -> Measured:
+    """A file of another ending: as text, else through xylib where that is installed and knows it."""
+    from eg_agent.patterns.text import read_text
+
+    try:
+        return read_text(path)
+    except BadPattern as no_table:
+        try:
+            return _read_xylib(path)
+        except BadInput:
+            raise no_table from None
+
+
+def _read_xylib(path: Path) -> Measured:
+    from eg_agent.patterns.rawfiles import read_with_xylib
+
+    try:
+        return read_with_xylib(path)
+    except ImportError:
+        raise BadInput(
+            f"{path.name} is of a kind that only xylib-py reads, which is not installed: "
+            "export it as .xy, or see docs/reference/file-formats.md for how to build it."
+        ) from None
+    except EgAgentError:
+        raise
+    except Exception as error:  # whatever its C++ makes of an unknown file
+        reason = str(error).strip().splitlines() or ["unknown format"]
+        raise BadInput(f"{path.name} could not be read by xylib ({reason[0]}): export it as .xy.") from error

@@ -18,12 +18,13 @@ from ophyd.utils import LimitError
 from scipy import stats
 
 from eg_agent.errors import BadInput
-from eg_agent.patterns import Radiation
+from eg_agent.patterns import CU_KALPHA1, Grid, Radiation, check, two_theta_of_d
 from eg_agent.records.reader import pattern_of
 from eg_agent.records.run_data import RunDocuments
 from plans.devices import StepDiffractometer, TraceDiffractometer
 from plans.scan import measure
-from simulators import SimDiffractometer
+from simulators import SimDiffractometer, expected_rate
+from simulators.textbook import textbook
 
 
 def rate(two_theta: np.ndarray) -> np.ndarray:
@@ -246,3 +247,33 @@ def test_staging_and_plain_bluesky_plans(engine: RunEngine) -> None:
     assert set(event["data"]) == {"diff_point_counts", "diff_point_counting_time"}
     documents = collect(engine, bp.scan([diff.point], diff.arm, 29.0, 31.0, 11))
     assert [d["data"]["diff_arm_two_theta"] for n, d in documents if n == "event"][-1] == 31.0
+
+
+def test_a_textbook_structure_through_scan_check_and_grid(engine: RunEngine) -> None:
+    """From a crystal to the network's input; the strongest line is where Bragg's law puts it."""
+    crystal = next(c for c in textbook() if c.name == "zinc oxide")
+    lit = Radiation.anode("Cu")
+    samples = {crystal.name: expected_rate(crystal, lit, peak_rate=500.0)}
+    diff = device(samples=samples, radiation=lit)
+    found = pattern(collect(engine, measure(diff, two_theta=(10, 90), step=0.02, seconds_per_point=2.0)))
+    grid = Grid()
+    projected = grid.project(check(found))
+    assert projected.coverage.sum() == pytest.approx(80.0 / grid.step, abs=5)
+    # PDF 36-1451: the strongest line of zinc oxide is 101 at d = 2.4759 angstrom
+    strongest = grid.two_theta[int(np.argmax(projected.intensity))]
+    assert strongest == pytest.approx(two_theta_of_d([2.4759], CU_KALPHA1)[0], abs=0.1)
+
+
+def test_the_same_crystal_at_two_wavelengths_projects_to_the_same_lines(engine: RunEngine) -> None:
+    crystal = next(c for c in textbook() if c.name == "zinc oxide")
+    grid, seen = Grid(), []
+    for lit, ends in ((Radiation.anode("Cu"), (15, 88)), (Radiation(0.4592), (4.5, 24))):
+        diff = device(samples={"it": expected_rate(crystal, lit, peak_rate=5000.0)}, radiation=lit)
+        step = 0.02 if lit.wavelength > 1.0 else 0.005
+        plan = measure(diff, two_theta=ends, step=step, seconds_per_point=2.0)
+        seen.append(grid.project(pattern(collect(engine, plan))))
+    both = seen[0].coverage & seen[1].coverage
+    assert both.sum() > 2500
+    # lines narrower than one grid cell and different widths: compare what is left after a blur of 0.4 degrees
+    blurred = [np.convolve(p.intensity * both, np.hanning(21), mode="same")[both] for p in seen]
+    assert np.corrcoef(blurred[0], blurred[1])[0, 1] > 0.9

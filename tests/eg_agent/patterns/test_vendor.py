@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eg_agent.errors import BadPattern, MissingExtra
+from eg_agent.errors import BadInput, BadPattern, MissingExtra
 from eg_agent.patterns import check, read
 
 Data = tuple[np.ndarray, np.ndarray]
 Writer = Callable[..., Path]
-fairmat = pytest.mark.skipif(
-    not __import__("importlib.util").util.find_spec("fairmat_readers_xrd"), reason="needs eg-agent[lab]"
-)
+fairmat = pytest.mark.skipif(find_spec("fairmat_readers_xrd") is None, reason="needs eg-agent[lab]")
 pytestmark = fairmat
 
 
@@ -111,7 +110,7 @@ def test_raw_version_3(tmp_path: Path, counts: Data, write_raw3: Writer) -> None
     pytest.importorskip("geddes")
     x, y = counts
     path = write_raw3(tmp_path / "a.raw", x, y)
-    if __import__("importlib.util").util.find_spec("xylib"):
+    if find_spec("xylib") is not None:
         found = read(path)
         assert found.radiation.wavelengths == (1.5406, 1.54439)
         assert found.counting_time is not None
@@ -165,3 +164,19 @@ def test_without_the_readers_the_message_names_the_extra(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=r"eg-agent\[lab\]"):
         read(write_xrdml(tmp_path / "a.xrdml", *counts))
+
+
+def test_other_formats_go_through_xylib_where_it_is_installed(tmp_path: Path) -> None:
+    """Philips UDF, as text: a header, then intensities alone."""
+    y = np.random.default_rng(0).poisson(200.0, 801).astype(int)
+    head = "SampleIdent,s,/\nDataAngleRange,  10.0000, 26.0000,/\nScanStepSize,    0.020,/\nRawScan\n"
+    rows = "\n".join(",".join(f"{v:8d}" for v in y[i : i + 8]) for i in range(0, y.size, 8))
+    path = tmp_path / "a.udf"
+    path.write_text(head + rows + "/\n")
+    if find_spec("xylib") is None:
+        with pytest.raises(BadInput, match="only xylib-py reads"):
+            read(path, wavelength=1.5406)
+        return
+    found = read(path, wavelength=1.5406)
+    np.testing.assert_allclose(found.two_theta[[0, -1]], [10.0, 26.0], atol=1e-6)
+    np.testing.assert_array_equal(found.intensity, y)
