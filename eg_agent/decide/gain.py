@@ -7,9 +7,9 @@ Two models, by what is known:
   (`eg_agent.identify.information`). It bears on the two leading groups only, so it counts with their
   joint probability.
 - **The network speaks alone**: with N counts in the strongest point, the share
-  w(N) = 1 / sqrt(1 + N / N_half) of its entropy above `settled_entropy` is laid to counting noise, and
-  that share falls with the noise: r times the exposure on top brings (h - h_min) (w(N) - w((1+r) N)).
-  Well above N_half counts there is nothing more to gain, however uncertain the network is.
+  s w(N), w(N) = 1 / sqrt(1 + N / N_half), of its entropy h is laid to counting noise and falls with
+  it: r times the exposure on top brings s h (w(N) - w((1+r) N)). Well above N_half counts there is
+  nothing more to gain, however uncertain the network is.
 
 A wider range is credited with the share of the canonical range that it adds, times the entropy that
 a whole scan is expected to remove. Both network models are rough on purpose (they order actions, the
@@ -95,12 +95,12 @@ def counting_gain(h: float, measured: Measured, ratio: float, settings: DecideSe
         counts = settings.half_counts
     noise = 1.0 / np.sqrt(1.0 + counts / settings.half_counts)
     after = 1.0 / np.sqrt(1.0 + (1.0 + ratio) * counts / settings.half_counts)
-    return float(max(0.0, h - settings.settled_entropy) * (noise - after))
+    return float(settings.noise_share * h * (noise - after))
 
 
 def extending_gain(h: float, measured: Measured, added: float, settings: DecideSettings) -> float:
     """Nats expected from covering the further share `added` of the canonical range."""
-    return float(max(0.0, h - settings.settled_entropy) * settings.scan_power * min(max(added, 0.0), 1.0))
+    return float(h * settings.scan_power * min(max(added, 0.0), 1.0))
 
 
 def count_plans(

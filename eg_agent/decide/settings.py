@@ -13,13 +13,15 @@ from eg_agent.values import VALUE_CONFIG
 
 @dataclass(frozen=True, slots=True)
 class DecideSettings:
-    """Constants of the policy. The defaults are judgements, to be replaced by what simulation shows.
+    """Constants of the policy; judgements, but for the two that describe the network's noise.
 
     smallest_gain: nats; a measurement that promises less is not worth asking for.
     exposures: further counting to consider, in units of the counting time so far.
     half_counts: counts in the strongest point at which half of the noise's effect is gone (in
         variance).
-    settled_entropy: nats that the network keeps however long one counts.
+    noise_share: share of the network's entropy that is laid to noise at a very small count; the rest
+        stays however long one counts. Both describe a checkpoint: `tests/bench/study_counting.py` fits
+        them on simulated patterns, the defaults are for the first shipped one.
     scan_power: share of the entropy that a whole scan is expected to remove.
     smallest_gap: degrees; narrower unmeasured gaps are left alone.
     """
@@ -28,8 +30,8 @@ class DecideSettings:
 
     smallest_gain: float = 0.05
     exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0)
-    half_counts: float = 300.0
-    settled_entropy: float = 0.3
+    half_counts: float = 10.0
+    noise_share: float = 0.25
     scan_power: float = 0.5
     smallest_gap: float = 2.0
 
@@ -39,8 +41,8 @@ class DecideSettings:
         for name in ("half_counts", "smallest_gap"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
-        if not (self.smallest_gain >= 0.0 and self.settled_entropy >= 0.0 and 0.0 <= self.scan_power <= 1.0):
-            raise BadInput(
-                f"smallest_gain {self.smallest_gain:g} and settled_entropy {self.settled_entropy:g} must be "
-                f"0 nats or more, and scan_power {self.scan_power:g} a share between 0 and 1."
-            )
+        for name in ("noise_share", "scan_power"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise BadInput(f"{name} is {getattr(self, name):g}: give a share between 0 and 1.")
+        if not self.smallest_gain >= 0.0:
+            raise BadInput(f"smallest_gain is {self.smallest_gain:g}: give nats, 0 or more.")

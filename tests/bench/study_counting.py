@@ -2,7 +2,7 @@
 
 Simulated patterns of real structures at 30 to 100,000 counts in the strongest point go through a
 checkpoint. Printed are the mean entropy and the rate of the true group first at each count, and the
-pair of `DecideSettings.half_counts` and `settled_entropy` under which the policy's closed form
+pair of `DecideSettings.half_counts` and `noise_share` under which the policy's closed form
 (`eg_agent.decide.gain.counting_gain`) predicts the drop in entropy from counting four times as long
 best. No measured pattern is touched.
 """
@@ -27,8 +27,8 @@ from tests.bench.study_fusion import crystals
 
 #: Counts a second at the highest peak, by factors of four so that neighbours are one "count longer" apart.
 COUNTS = tuple(30.0 * 4.0**k for k in range(7))
-HALF_COUNTS = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
-SETTLED = (0.0, 0.2, 0.5, 1.0, 1.5)
+HALF_COUNTS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
+SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.8)
 
 
 def main() -> None:
@@ -58,8 +58,8 @@ def main() -> None:
         out.write(f"{rate:7.0f} {h[:, j].mean():12.3f} {right[:, j].mean():12.3f}\n")
     drop = h[:, :-1] - h[:, 1:]
     errors = {}
-    for half, settled in product(HALF_COUNTS, SETTLED):
-        settings = DecideSettings(half_counts=half, settled_entropy=settled)
+    for half, share in product(HALF_COUNTS, SHARES):
+        settings = DecideSettings(half_counts=half, noise_share=share)
         predicted = np.array(
             [
                 [
@@ -69,13 +69,11 @@ def main() -> None:
                 for i in range(len(drawn))
             ]
         )
-        errors[half, settled] = float(np.sqrt(np.mean((predicted.mean(axis=0) - drop.mean(axis=0)) ** 2)))
-    for (half, settled), error in sorted(errors.items(), key=lambda entry: entry[1])[:5]:
-        out.write(
-            f"half_counts {half:.0f}, settled_entropy {settled}: error of the mean drop {error:.3f} nats\n"
-        )
+        errors[half, share] = float(np.sqrt(np.mean((predicted.mean(axis=0) - drop.mean(axis=0)) ** 2)))
+    for (half, share), error in sorted(errors.items(), key=lambda entry: entry[1])[:5]:
+        out.write(f"half_counts {half:.0f}, noise_share {share}: error of the mean drop {error:.3f} nats\n")
     now = DecideSettings()
-    out.write(f"defaults: half_counts {now.half_counts:.0f}, settled_entropy {now.settled_entropy}\n")
+    out.write(f"defaults: half_counts {now.half_counts:.0f}, noise_share {now.noise_share}\n")
 
 
 if __name__ == "__main__":

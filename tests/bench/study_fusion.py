@@ -118,7 +118,8 @@ def main() -> None:
             out.write(
                 f"wrong with {np.exp(posterior[best - 1]):.2f}: {group(true).symbol} ({true}) taken for "
                 f"{group(best).symbol} ({best}), "
-                f"evidence {scored.get(true, np.nan):.1f} and {scored[best]:.1f}, Rwp {evidence.rwp:.0f} %, {evidence.goodness_of_fit:.1f} times the noise\n"
+                f"evidence {scored.get(true, np.nan):.1f} and {scored[best]:.1f}, "
+                f"Rwp {evidence.rwp:.0f} %, {evidence.goodness_of_fit:.1f} times the noise\n"
             )
     tops = [(np.argmax(p := _posterior(e, default)) + 1 == t, np.exp(p.max())) for t, e in all_fits]
     right, claimed = np.array([r for r, _ in tops]), np.array([c for _, c in tops])

@@ -11,6 +11,9 @@ from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, St
 from eg_agent.errors import BadInput
 from eg_agent.values import from_json, to_json
 
+#: A network that noise makes most of the difference to.
+NOISY = DecideSettings(half_counts=300.0, noise_share=0.8)
+
 
 def test_an_identified_sample_makes_way(make_answer, make_scan) -> None:
     decision = Decider().decide(
@@ -58,7 +61,8 @@ def test_a_narrow_window_is_cheaper_than_the_whole_range(make_answer, make_scan,
     alone = make_answer({10: 0.6, 11: 0.38}, measured=measured)
     fitted = make_answer({10: 0.6, 11: 0.38}, measured=measured, settles=(make_weak(2.0, 1.0),), fitted=True)
     generous = Limits(max_seconds_per_sample=28000.0)
-    whole, narrow = (Decider(generous).decide(each, State("A")) for each in (alone, fitted))
+    decider = Decider(generous, NOISY)
+    whole, narrow = (decider.decide(each, State("A")) for each in (alone, fitted))
     assert whole.action == narrow.action == "count longer"
     assert whole.windows == ((5.0, 90.0),)
     assert narrow.cost < 0.1 * whole.cost
@@ -114,7 +118,8 @@ def test_unknown_counting_time_is_said(make_answer, make_scan) -> None:
     assert "counting time" in decision.reason
     # The plan may know what the pattern does not say.
     told = State("A", seconds_per_point=0.05)
-    assert Decider().decide(make_answer({10: 0.5, 11: 0.4}, measured=measured), told).action == "count longer"
+    decider = Decider(settings=NOISY)
+    assert decider.decide(make_answer({10: 0.5, 11: 0.4}, measured=measured), told).action == "count longer"
 
 
 def test_a_detector_that_takes_all_at_once_costs_no_points(make_answer, make_scan) -> None:

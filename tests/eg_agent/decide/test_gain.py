@@ -96,7 +96,10 @@ def test_counting_saturates(make_scan) -> None:
     settings = DecideSettings()
     gains = [counting_gain(2.0, make_scan(strongest_counts=n), 3.0, settings) for n in (1e3, 1e5, 1e7)]
     assert gains[0] > gains[1] > gains[2] > 0.0
-    assert counting_gain(settings.settled_entropy, make_scan(), 3.0, settings) == 0.0
+    assert counting_gain(0.0, make_scan(), 3.0, settings) == 0.0
+    # Never more than the share of the entropy that noise can explain.
+    endless = counting_gain(2.0, make_scan(strongest_counts=1e-9), 1e18, settings)
+    assert endless == pytest.approx(2.0 * settings.noise_share, rel=1e-3)
 
 
 def test_windows() -> None:
