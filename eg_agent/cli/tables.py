@@ -23,6 +23,8 @@ _STYLE = {
     "refused": "red",
 }
 
+_LISTED = 12  #: group numbers of a prediction set that are printed
+
 Rows = Sequence[tuple[Path, Identification]]
 
 
@@ -34,8 +36,10 @@ def print_answer(path: Path, answer: Identification, *, groups: int = 5) -> None
     console.print(escape(answer.reason))
     if answer.top:
         console.print(_groups(answer, groups))
-        listed = ", ".join(str(n) for n in answer.prediction_set)
-        console.print(f"{answer.set_coverage:.0%} of the probability: group {escape(listed)}")
+        listed = ", ".join(str(n) for n in answer.prediction_set[:_LISTED])
+        more = len(answer.prediction_set) - _LISTED
+        listed += f" and {more} more" if more > 0 else ""
+        console.print(f"{answer.set_coverage:.0%} of the probability: group {listed}")
     if answer.evidence is not None and answer.evidence.status == "fitted" and answer.evidence.cell:
         cell = ", ".join(f"{v:.4f}" for v in answer.evidence.cell[:3])
         angles = ", ".join(f"{v:.2f}" for v in answer.evidence.cell[3:])

@@ -39,13 +39,13 @@ def would_settle(
     first, second = (group(n).symbol for n in between)
     if evidence.status != "fitted" or evidence.cell is None:
         why = (
-            "the cell that was given does not fit: a right cell"
+            "a right cell (the given one does not fit)"
             if evidence.status == "not fitted"
-            else "the network speaks alone: a cell (from indexing or a reference)"
+            else "a cell (from indexing or a reference)"
         )
         return (
             Settle(
-                None, span, None, between, f"{first} or {second}: {why}, or longer counting, would settle."
+                None, span, None, between, f"{first} or {second}: {why} would settle, or longer counting."
             ),
         )
     pair = _settings_in_cell(evidence, between)
