@@ -155,10 +155,8 @@ class _Job:
             if decision.action not in MEASURING:
                 return decision
             allowed = yield from self.allowed(decision, state)
-            if not allowed:
-                return self.agent.default(
-                    "" if uid is None else uid, name, "The decision was not carried out"
-                )
+            if not allowed:  # recorded as refused, or the mode is "observe": on to the next sample
+                return decision
             uid = yield from self.run(decision, context)
 
     def ask(self, uid: str | None, sample: str) -> Plan:

@@ -162,7 +162,7 @@ def positions(two_theta: Window, step: float, windows: Sequence[Window] = ()) ->
         return angles
     inside = np.zeros(angles.size, dtype=bool)
     for first, last in windows:
-        inside |= (angles >= first - 1e-9) & (angles <= last + 1e-9)
+        inside |= (angles >= first - 1e-6) & (angles <= last + 1e-6)
     if not inside.any():
         raise BadInput(f"no point of {low:g}-{high:g} deg with a step of {step:g} deg lies in the windows.")
     return angles[inside]

@@ -238,3 +238,8 @@ def replay(
             again = decider.decide(for_record(identification), row.state, run_uid=run, mode=mode)
         replayed.append(Replayed(row, again))
     return replayed
+
+
+if __name__ == "__main__":  # writes the published schema anew
+    target = Path(__file__).with_name("ledger.schema.json")
+    target.write_text(json.dumps(ledger_schema(), indent=1, sort_keys=True) + "\n")

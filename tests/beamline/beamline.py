@@ -182,7 +182,18 @@ class FastIdentifier:
         verdict = "identified" if p > 0.9 else "undecided"
         what: Measured = measured(pattern)
         window = (31.0, 33.0)
-        settle = Settle((1, 1, 0), window, 10.0, (7, 8), "test", 1.0, 2.0, 7, what.seconds_per_point)
+        settle = Settle(
+            hkl=(1, 1, 0),
+            two_theta=window,
+            seconds=10.0,
+            between=(7, 8),
+            reason="test",
+            intensity=1.0,
+            sigma=2.0,
+            absent_in=7,
+            counted=what.seconds_per_point,
+            counting=True,
+        )
         return Identification(
             verdict=verdict,
             reason=f"signal to noise {n:.0f}",

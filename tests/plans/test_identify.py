@@ -107,7 +107,7 @@ def test_through_tiled(engine, device, make, tiled_uri):
     engine(identify(device, agent, ["dim"], limits=Limits(max_repeats=1), answer_timeout=180.0, **SCAN))
     assert agent.wait(60)
     made = rows(agent, DecisionRow)
-    assert [row.pattern_from for row in made] == ["tiled", "tiled"]
+    assert [(row.pattern_from, row.problem) for row in made] == [("tiled", ""), ("tiled", "")]
     assert [row.decision.action for row in made] == ["count longer", "count longer"]
     assert rows(agent, OutcomeRow)[-1].status == "refused", "the plan allows one repeat, the policy two"
 
@@ -240,15 +240,17 @@ def test_the_simulated_diffractometer_fits(engine, make, starts):
         time_scale=0.0,
         name="sim",
     )
-    wide = Policy(limits=Limits(two_theta=(5.0, 90.0), max_repeats=1))
+    wide = Policy(limits=Limits(max_repeats=1, actions=("extend range", "next sample", "stop")))
     agent = make(policy=wide)
     engine(identify(device, agent, ["dim", "bright"], limits=wide.limits, **SCAN))
-    engine(identify(device, agent, ["dim"], limits=LIMITS, shape="step", **{**SCAN, "step": 0.5}))
+    engine(identify(device, agent, ["dim"], limits=wide.limits, shape="step", **{**SCAN, "step": 0.5}))
     assert agent.wait(60)
     made = rows(agent, DecisionRow)
     assert not any(row.problem for row in made)
     assert [row.sample for row in made[:3]] == ["dim", "dim", "bright"]
     assert made[0].decision.action == "extend range"
-    assert made[1].identification.measured.points == 851, "5-10 and 60-90 deg joined 10-60 deg on one grid"
+    # 5-10 and 60-90 deg joined 10-60 deg on one grid (the window begins just above 5 deg).
+    assert made[1].identification.measured.points == 850
     assert made[1].identification.measured.seconds_per_point == 1.0
-    assert made[3].identification.measured.points == 101
+    assert [row.sample for row in made[3:]] == ["dim", "dim"]
+    assert made[4].identification.measured.points == 170
