@@ -303,6 +303,7 @@ def refine(  # type: ignore[no-untyped-def]
     system,
     centring,
     start,
+    zero,
     zero_error,
     rounds,
     x,
@@ -312,7 +313,8 @@ def refine(  # type: ignore[no-untyped-def]
     """Least squares of parameters and zero shift, lines reassigned each round with narrowing errors.
 
     obs_q [n]; by_zero [n]: dQ per degree of zero shift; s_start, s_end [n]: standard errors to begin and to
-    end with. x [p + 1]: out, parameters and zero (degrees). result [8]: out, score, its Occam term, lines
+    end with. start [p], zero: where to begin. x [p + 1]: out, parameters and zero (degrees). result [8]: out,
+    score, its Occam term, lines
     indexed, calculated lines, sum |dQ| and sum |d2theta| over indexed lines, weighted variance, q_max.
     nearest_hkl [n, 3]: out, zeros where a line is not indexed. Returns whether it went well.
     """
@@ -325,7 +327,7 @@ def refine(  # type: ignore[no-untyped-def]
     s = s_start.copy()
     row = np.zeros(6)
     x[:p] = start
-    x[p] = 0.0
+    x[p] = zero
     corrected = obs_q.copy()
     normal = np.zeros((p + 1, p + 1))
     for turn in range(rounds + 1):

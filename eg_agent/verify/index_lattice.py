@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import gemmi
 import numpy as np
@@ -84,6 +85,54 @@ def cell_from_parameters(parameters: Floats, system: str) -> Cell:
         return cell_of(np.array(metric, dtype=np.float64))
     except np.linalg.LinAlgError as error:
         raise ValueError("the parameters span no cell") from error
+
+
+def conventional(cell: Cell, lattice: str) -> Cell:
+    """The same lattice in the axes that people expect, as long as the symbol stays.
+
+    Monoclinic: b unique, beta obtuse, a and c as short together as the centring of C allows; a < c for P.
+    Orthorhombic: a < b < c for P, I and F; for C
+    the centred face stays C, a < b. Other lattices are returned as they are.
+    """
+    if lattice in ("oP", "oI", "oF"):
+        a, b, c = sorted(cell[:3])
+        return (a, b, c, 90.0, 90.0, 90.0)
+    if lattice == "oC":
+        a, b = sorted(cell[:2])
+        return (a, b, cell[2], 90.0, 90.0, 90.0)
+    if lattice[0] != "m":
+        return cell
+    plane = _plane(cell)
+    best: tuple[float, Cell] | None = None
+    reach = range(-3, 4)
+    for u, v, w, x in product(reach, repeat=4):
+        if abs(u * x - v * w) != 1:
+            continue
+        # a = (x a' - v c') / det, so (a + b)/2 stays the C centring when x is odd and v even.
+        if lattice == "mC" and (x % 2 == 0 or v % 2 != 0):
+            continue
+        new = np.array([[u, v], [w, x]])
+        g = new @ plane @ new.T
+        cosine = g[0, 1] / np.sqrt(g[0, 0] * g[1, 1])
+        if cosine > 1e-9:
+            continue
+        beta = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+        length = float(np.sqrt(g[0, 0]) + np.sqrt(g[1, 1]))
+        if best is None or length < best[0] - 1e-6:
+            best = (length, (float(np.sqrt(g[0, 0])), cell[1], float(np.sqrt(g[1, 1])), 90.0, beta, 90.0))
+    if best is None:
+        return cell
+    a, b, c, _, beta, _ = best[1]
+    if lattice == "mP" and a > c:
+        a, c = c, a
+    return (a, b, c, 90.0, beta, 90.0)
+
+
+def _plane(cell: Cell) -> Floats:
+    """[2, 2] metric of a and c."""
+    a, c = cell[0], cell[2]
+    cross = a * c * np.cos(np.radians(cell[4]))
+    return np.array([[a * a, cross], [cross, c * c]])
 
 
 def niggli(cell: Cell, centring: str) -> Floats:

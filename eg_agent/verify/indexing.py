@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import combinations
@@ -29,6 +29,7 @@ from eg_agent.verify import index_kernels as kernels
 from eg_agent.verify.index_lattice import (
     POINTS,
     cell_from_parameters,
+    conventional,
     form_of,
     niggli,
     primitive_volume,
@@ -48,6 +49,15 @@ BASE_LINES = {"cubic": 6, "tetragonal": 8, "hexagonal": 8, "orthorhombic": 8, "m
 KEEP = 60
 #: A trial lattice may have so many lines for each observed one.
 MOST_LINES_EACH = 8.0
+#: And so few, by that formula, which counts too few lines of high symmetry at low angle.
+FEWEST_LINES_EACH = {
+    "cubic": 0.03,
+    "tetragonal": 0.08,
+    "hexagonal": 0.06,
+    "orthorhombic": 0.15,
+    "monoclinic": 0.25,
+    "triclinic": 0.3,
+}
 #: Cells whose reduced lengths (relative) and angles (degrees) agree this well are one.
 SAME_LENGTH, SAME_ANGLE = 0.006, 0.5
 
@@ -138,7 +148,7 @@ def index_lines(
         found = _distinct(found)
         if time.perf_counter() > deadline or (found and _settled(found)):
             break
-    return tuple(found[:20])
+    return tuple(replace(cell, cell=conventional(cell.cell, cell.lattice)) for cell in found[:20])
 
 
 def _settled(found: Sequence[IndexedCell]) -> bool:
@@ -187,7 +197,7 @@ def _search(observed: _Observed, lattice: str, zero: float) -> list[IndexedCell]
     # Lines up to q of a lattice of volume V: about (4 pi / 3) q^1.5 V / holohedry.
     per_volume = 4 * np.pi / 3 * q[n - 1] ** 1.5 * POINTS[lattice[1]] ** -1 / form.holohedry
     largest = MOST_LINES_EACH * n / per_volume
-    smallest = 0.25 * n / per_volume
+    smallest = FEWEST_LINES_EACH[form.system] * n / per_volume
     kept = np.zeros((KEEP, form.n_parameters))
     kept_score = np.full(KEEP, -np.inf)
     system, centring = kernels.SYSTEMS[form.system], kernels.CENTRINGS[lattice[1]]
@@ -206,11 +216,11 @@ def _search(observed: _Observed, lattice: str, zero: float) -> list[IndexedCell]
         kept_score,
     )
     order = np.argsort(-kept_score)
-    cells = [_refined(observed, lattice, kept[i]) for i in order if kept_score[i] > 0.0]
+    cells = [_refined(observed, lattice, kept[i], zero) for i in order if kept_score[i] > 0.0]
     return [cell for cell in cells if cell is not None and cell.score > 0]
 
 
-def _refined(observed: _Observed, lattice: str, start: Floats) -> IndexedCell | None:
+def _refined(observed: _Observed, lattice: str, start: Floats, zero: float = 0.0) -> IndexedCell | None:
     """A trial after least squares, or None when it came apart."""
     form = form_of(lattice)
     n = len(observed)
@@ -225,6 +235,7 @@ def _refined(observed: _Observed, lattice: str, start: Floats) -> IndexedCell | 
         kernels.SYSTEMS[form.system],
         kernels.CENTRINGS[lattice[1]],
         np.ascontiguousarray(start),
+        zero,
         observed.zero_error,
         8,
         x,

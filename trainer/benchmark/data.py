@@ -145,7 +145,8 @@ class Folder:
                 compound=(row["compound"] or "").strip() or row["id"],
                 source=row["source"],
                 wavelength=wavelength,
-                wavelength2=second if math.isfinite(second) else None,
+                # Files of monochromatic radiation may state the one wavelength twice.
+                wavelength2=second if math.isfinite(second) and second != wavelength else None,
                 cell=_as_cell(cell) if all(map(math.isfinite, cell)) and _flag(row, "known_cell") else None,
             )
 
