@@ -1,4 +1,4 @@
-"""From a pattern and a cell to the evidence of every extinction group: one Pawley fit, then linear algebra."""
+"""From a pattern and a cell to the evidence of every extinction group: one fit, then linear algebra."""
 
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
 from eg_agent.verify.settings import VerifySettings

@@ -54,6 +54,8 @@ def candidates_on(lines: Lines, chosen: tuple[Setting, ...]) -> list[Candidate]:
     """The settings with the lines that they allow."""
     n = len(lines)
     return [
-        Candidate(setting, 2.0 * np.bincount(lines.line, ~setting.absent(lines.members), minlength=n))
+        Candidate(
+            setting, 2.0 * np.bincount(lines.line[~setting.absent(lines.members)], minlength=n).astype(float)
+        )
         for setting in chosen
     ]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erfcx, logsumexp
+from scipy.special import erfc, erfcx, logsumexp
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,14 +32,16 @@ class Mixtures:
 
 def tilted(cavity_mean: Floats, cavity_variance: Floats, prior: Mixtures) -> tuple[Floats, Floats, Floats]:
     """log Z, mean and variance of N(I; cavity) times a prior over I >= 0, all [...]."""
-    m, v = cavity_mean[..., None], cavity_variance[..., None]
+    m, v = np.expand_dims(cavity_mean, -1), np.expand_dims(cavity_variance, -1)
     root = np.sqrt(v)
     t = (m - v / prior.mean) / root
     # log Phi(t) = -t^2/2 + log(erfcx(-t/sqrt2)/2); the quadratic terms are joined before they cancel
     scaled = np.where(t < 5.0, erfcx(np.minimum(-t, 30.0 * np.abs(t) + 1.0) / _SQRT2), 0.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         left = -0.5 * m * m / v + np.log(0.5 * scaled)
-        right = v / (2.0 * prior.mean**2) - m / prior.mean
+        right = (
+            v / (2.0 * prior.mean**2) - m / prior.mean + np.log1p(-0.5 * erfc(np.maximum(t, 0.0) / _SQRT2))
+        )
         hazard = np.where(t < 5.0, np.sqrt(2.0 / np.pi) / scaled, np.exp(-0.5 * t * t) / np.sqrt(2.0 * np.pi))
         log_z = prior.log_weight - np.log(prior.mean) + np.where(t < 5.0, left, right)
         deep = t < -30.0
@@ -47,8 +49,8 @@ def tilted(cavity_mean: Floats, cavity_variance: Floats, prior: Mixtures) -> tup
         mean = np.where(deep, -root * inverse * (1.0 - 2.0 * inverse**2), m - v / prior.mean + root * hazard)
         ratio = np.where(deep, inverse**2 * (1.0 - 6.0 * inverse**2), 1.0 - hazard * (t + hazard))
     variance = v * np.clip(ratio, 1e-14, 1.0)
-    total = logsumexp(log_z, axis=-1)
-    share = np.exp(log_z - total[..., None])
+    total: Floats = np.asarray(logsumexp(log_z, axis=-1))
+    share = np.exp(log_z - np.expand_dims(total, -1))
     first = (share * mean).sum(axis=-1)
     second = (share * (variance + (mean - first[..., None]) ** 2)).sum(axis=-1)
     return total, first, second
@@ -62,7 +64,7 @@ def block_evidence(
     h: [b, d, d]; c: [b, d]; prior: [b, d, J]. Returns log-evidence [b] and posterior means [b, d].
     Exact for d = 1; expectation propagation with sites of non-negative precision for d > 1.
     """
-    b, d = c.shape
+    d = c.shape[1]
     diagonal = np.einsum("bii->bi", h)
     if d == 1:
         variance = 1.0 / diagonal[:, 0]

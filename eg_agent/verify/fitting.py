@@ -13,7 +13,7 @@ from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import ANODES, Radiation
 from eg_agent.verify.data import FitData, prepare, smoothed
 from eg_agent.verify.lines import Lines, lattice_lines
-from eg_agent.verify.metric import Cell, Floats, MetricSystem, reciprocal, volume
+from eg_agent.verify.metric import Cell, Floats, MetricSystem, cell_of, reciprocal, volume
 from eg_agent.verify.pawley import (
     N_SHARED,
     SHARED,
@@ -135,6 +135,8 @@ def fit_pattern(
         )
     parameters = chosen.parameters
     refined = chosen.problem.metric(parameters.value[: free.size])
+    # the given cell may be a per cent off: the range is chosen again by the refined one
+    lines = _lines_in_range(cell_of(refined), system, data, fwhm, beam.wavelengths[0], settings)
     window = _window(data, lines, refined, parameters["zero"], fwhm, beam)
     problem = problem_for(window, lines, system, metric, beam.wavelengths, settings.spline_spacing)
     vary = _varied(parameters, beam, first=False)
@@ -190,10 +192,10 @@ def _lines_in_range(
 
 
 def _window(data: FitData, lines: Lines, metric: Floats, zero: float, fwhm: float, beam: Beam) -> FitData:
-    """The points from a little before the first line to the last one."""
+    """The points from a little before the first line to the foot of the last."""
     at = two_theta(lines.tensor @ metric, beam.wavelengths[0]) + zero
     tail = two_theta(lines.tensor[-1:] @ metric, beam.wavelengths[-1])[0] + zero
-    return data.window(float(at[0]) - max(1.0, 10.0 * fwhm), float(tail) + fwhm)
+    return data.window(float(at[0]) - max(1.0, 10.0 * fwhm), float(tail) - 0.5 * fwhm)
 
 
 def _parameters(start: Start, fwhm: float, beam: Beam, settings: VerifySettings, data: FitData) -> Parameters:

@@ -73,22 +73,25 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
     spread = np.array([0.03, 0.05, 0.15])
     inflation = np.ones(data.grid.size)
     q = blocks.strong.size
-    x = np.zeros(0)
-    for round_ in range(3):
+    index = _index(k, blocks)
+    nonnegative = np.arange(index.size) < k
+
+    def equations() -> tuple[Floats, Floats]:
         normal, moment = _normal(blocks, weight / inflation, y)
-        index = _index(k, blocks)
-        diagonal = np.concatenate([np.zeros(k), np.repeat(1.0 / spread**2, q), prior])
         full = regularised(normal[np.ix_(index, index)], k)
-        full[np.diag_indices_from(full)] += diagonal
-        part = moment[index]
-        nonnegative = np.arange(index.size) < k
-        x, passive = nnls_normal(full, part, nonnegative, start=x > 0 if x.size else None)
-        if round_ == 2:
-            break
+        full[np.diag_indices_from(full)] += np.concatenate(
+            [np.zeros(k), np.repeat(1.0 / spread**2, q), prior]
+        )
+        return full, moment[index]
+
+    full, part = equations()
+    passive = None
+    for _ in range(2):
+        x, passive = nnls_normal(full, part, nonnegative, start=passive)
         if q:
             spread = _shape_spread(full, x, passive, k, q, spread)
-        residual = y - _predict(blocks, x)
-        inflation = _inflation(residual, weight, solution, problem)
+        inflation = _inflation(y - _predict(blocks, x), weight, solution, problem)
+        full, part = equations()
     rest = full[k:, k:]
     factor = cho_factor(rest, lower=True, check_finite=False)
     back = cho_solve(factor, full[k:, :k], check_finite=False)
@@ -97,7 +100,9 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
     c = part[:k] - back.T @ part[k:]
     floor = 1e-6 * np.diag(full)[:k]
     precision[np.diag_indices_from(precision)] += floor
-    intensity, _ = nnls_normal(precision, c, np.ones(k, dtype=bool), start=passive[:k])
+    intensity, _ = nnls_normal(
+        precision, c, np.ones(k, dtype=bool), start=None if passive is None else passive[:k]
+    )
     scale = 1.0 / np.sqrt(np.diag(precision))
     covariance = np.linalg.inv(precision * np.outer(scale, scale) + 1e-6 * np.eye(k))
     sigma = scale * np.sqrt(np.maximum(np.diag(covariance), 0.0))
@@ -130,7 +135,9 @@ def _blend(fit: Fit) -> tuple[Problem, Solution]:
 
 def _columns(fit: Fit, problem: Problem, solution: Solution) -> _Blocks:
     profile = solution.profile
-    assert profile.by_position is not None and profile.by_fwhm is not None and profile.by_eta is not None
+    assert profile.by_position is not None
+    assert profile.by_fwhm is not None
+    assert profile.by_eta is not None
     amount = solution.intensity[profile.columns]
     fwhm = solution.width.fwhm[profile.columns]
     error = 1.0 / np.sqrt(

@@ -72,11 +72,11 @@ class Lines:
 def _half_sphere(metric: Floats, d_min: float) -> Ints:
     """All hkl with d >= d_min, one of each Friedel pair."""
     limits = np.array(cell_of(metric)[:3]) / d_min
-    h_max, k_max, l_max = (int(math.floor(v + 1e-9)) for v in limits)
-    h, k, l = np.meshgrid(
+    h_max, k_max, l_max = (math.floor(v + 1e-9) for v in limits)
+    axes = np.meshgrid(
         np.arange(-h_max, h_max + 1), np.arange(-k_max, k_max + 1), np.arange(0, l_max + 1), indexing="ij"
     )
-    hkl = np.stack([h.ravel(), k.ravel(), l.ravel()], axis=1)
+    hkl = np.stack([axis.ravel() for axis in axes], axis=1)
     upper = (hkl[:, 2] > 0) | ((hkl[:, 2] == 0) & ((hkl[:, 1] > 0) | ((hkl[:, 1] == 0) & (hkl[:, 0] > 0))))
     hkl = hkl[upper]
     return hkl[tensor(hkl) @ metric <= 1.0 / d_min**2 * (1 + 1e-9)]

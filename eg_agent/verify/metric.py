@@ -122,8 +122,8 @@ def cell_of(metric: Floats) -> Cell:
 
 def tensor(hkl: npt.NDArray[np.integer]) -> Floats:
     """[n, 6] coefficients t of 1/d^2 = t . g for reflections [n, 3]."""
-    h, k, l = np.asarray(hkl, dtype=np.float64).T
-    return np.stack([h * h, k * k, l * l, 2 * k * l, 2 * h * l, 2 * h * k], axis=1)
+    x, y, z = np.asarray(hkl, dtype=np.float64).T
+    return np.stack([x * x, y * y, z * z, 2 * y * z, 2 * x * z, 2 * x * y], axis=1)
 
 
 def metric_system(

@@ -126,7 +126,7 @@ class Fit:
 def free_metric(metric: Floats, system: MetricSystem) -> tuple[Floats, Floats]:
     """The free parameters [n_free] of a metric and the scale [n_free] of their strains."""
     basis = system.basis
-    free = np.linalg.lstsq(basis, metric, rcond=None)[0]
+    free: Floats = np.asarray(np.linalg.lstsq(basis, metric, rcond=None)[0], dtype=np.float64)
     scale = free.copy()
     pairs = {3: (1, 2), 4: (0, 2), 5: (0, 1)}
     for row, (i, j) in pairs.items():
@@ -229,8 +229,10 @@ def jacobian(problem: Problem, parameters: Parameters, solution: Solution) -> Fl
     # 2 theta in degrees by q: (180/pi) tan(theta) / q
     by_q = np.degrees(np.tan(np.clip(theta, 1e-3, 1.5))) / np.maximum(q, 1e-12)
     by_strain = by_q[:, None] * ((problem.lines.tensor @ problem.basis) * problem.scale)
-    assert profile.by_position is not None and profile.by_fwhm is not None
-    assert profile.by_eta is not None and profile.by_axial is not None
+    assert profile.by_position is not None
+    assert profile.by_fwhm is not None
+    assert profile.by_eta is not None
+    assert profile.by_axial is not None
     move = profile.matrix(profile.by_position * intensity[profile.columns])
     broaden = profile.matrix(profile.by_fwhm * intensity[profile.columns])
     mix = profile.matrix(profile.by_eta * intensity[profile.columns])
@@ -274,16 +276,18 @@ def refine(
     least_gain: float = 2e-4,
 ) -> Fit:
     """Refine the parameters in `vary` [p]; stops after max_steps, at `deadline` (time.perf_counter) or when
-    a step gains less than `least_gain` of the misfit."""
+    two steps running gain less than `least_gain` of the misfit."""
     data = problem.data
     weight = weights(data, tolerance)
     solution = solve(problem, parameters, weight, None, derivatives=True)
-    damping, converged, step = 1e-3, False, 0
+    damping, converged, steps, quiet = 1e-3, False, 0, 0
     error = np.full(parameters.value.size, np.nan)
-    for step in range(1, max_steps + 1):
+    while steps < max_steps and not converged:
+        steps += 1
         curvature, gradient, spread = _reduced(problem, parameters, solution, weight)
         cost = _cost(solution, parameters, spread)
-        improved = False
+        error = _errors(curvature, vary)
+        better: tuple[Parameters, Solution, float] | None = None
         for _ in range(7):
             active = vary & ~_pushed_out(parameters, gradient)
             delta = _step(curvature, gradient, active, damping)
@@ -291,24 +295,21 @@ def refine(
             new = solve(problem, trial, weight, solution.passive, derivatives=True)
             new_cost = _cost(new, trial, spread)
             if new_cost < cost:
-                improved = True
+                better = (trial, new, new_cost)
                 break
             damping *= 8.0
             if time.perf_counter() > deadline:
                 break
-        if not improved:
+        if better is None:
             converged = True
             break
-        gain = (cost - new_cost) / max(cost, 1e-300)
-        parameters, solution = trial, new
+        parameters, solution, reached = better
         damping = max(damping * 0.2, 1e-6)
-        error = _errors(curvature, vary)
-        if gain < least_gain:
-            converged = True
-            break
+        quiet = quiet + 1 if cost - reached < least_gain * cost else 0
+        converged = quiet == 2
         if time.perf_counter() > deadline:
             break
-    return Fit(problem, replace(parameters, error=error), solution, weight, step, converged)
+    return Fit(problem, replace(parameters, error=error), solution, weight, steps, converged)
 
 
 def _cost(solution: Solution, parameters: Parameters, spread: float) -> float:

@@ -58,17 +58,17 @@ def widths(theta: Floats, shape: Shape, *, derivatives: bool = True) -> Widths:
     tan, cos = np.tan(theta), np.cos(theta)
 
     def tch(gauss2: Floats, lorentz: Floats) -> tuple[Floats, Floats]:
-        g = np.sqrt(np.maximum(gauss2, _MIN_WIDTH**2))
-        l = np.maximum(lorentz, 1e-6)
+        a = np.sqrt(np.maximum(gauss2, _MIN_WIDTH**2))
+        b = np.maximum(lorentz, 1e-6)
         total = (
-            g**5
-            + 2.69269 * g**4 * l
-            + 2.42843 * g**3 * l**2
-            + 4.47163 * g**2 * l**3
-            + 0.07842 * g * l**4
-            + l**5
+            a**5
+            + 2.69269 * a**4 * b
+            + 2.42843 * a**3 * b**2
+            + 4.47163 * a**2 * b**3
+            + 0.07842 * a * b**4
+            + b**5
         ) ** 0.2
-        q = l / total
+        q = b / total
         return total, 1.36603 * q - 0.47719 * q**2 + 0.11116 * q**3
 
     gauss2 = shape.u * tan**2 + shape.v * tan + shape.w

@@ -39,7 +39,7 @@ def no_cell() -> Evidence:
     """The evidence without a cell: none, and why."""
     return Evidence(
         status="no cell",
-        reason="no cell was given, so absences cannot be tested: give --cell, or let the network speak alone.",
+        reason="no cell was given, so absences cannot be tested: give one, or let the network speak alone.",
     )
 
 
@@ -224,8 +224,6 @@ def _deciding(
 ) -> tuple[DecidingReflection, ...]:
     """The forbidden lines whose blocks speak loudest, for or against the candidate."""
     parts = scores.by_block[index]
-    metric = likelihood.problem.basis
-    del metric
     found = []
     for number in np.argsort(-np.abs(parts), kind="stable")[: settings.n_deciding]:
         block = scores.blocks[number]
@@ -233,11 +231,11 @@ def _deciding(
         if forbidden.size == 0 or parts[number] == 0.0:
             continue
         line = int(forbidden[np.argmax(likelihood.intensity[forbidden])])
-        h, k, l = (int(v) for v in likelihood.lines.representative[line])
+        first, second, third = (int(v) for v in likelihood.lines.representative[line])
         theta = np.radians(0.5 * likelihood.two_theta[line])
         found.append(
             DecidingReflection(
-                hkl=(h, k, l),
+                hkl=(first, second, third),
                 two_theta=float(likelihood.two_theta[line]),
                 d=float(0.5 * likelihood.problem.wavelengths[0] / np.sin(theta)),
                 intensity=float(likelihood.intensity[line]),
