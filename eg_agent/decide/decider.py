@@ -6,7 +6,8 @@ The policy is one-step greedy over expected information gain in nats a second:
 2. Identified: next sample (stop when none waits).
 3. Refused: a person has to look; the same measurement again would be refused again.
 4. Otherwise, of all ways to count longer or to extend the range that the limits and the budget allow
-   and that promise at least `smallest_gain` nats, the one with the most nats a second.
+   and that promise at least `smallest_gain` nats and `share_of_best` of the most that any of them
+   promises (repeats are limited, too), the one with the most nats a second.
 5. Nothing promises enough: a person, where there is no confident match; else next sample, with the set
    of groups as the answer.
 
@@ -131,7 +132,9 @@ class Decider:
         ]
         worth = [plan for plan in affordable if plan.gain >= self.settings.smallest_gain]
         if worth:
-            return max(worth, key=lambda plan: plan.rate), ""
+            # The number of repeats is limited too: the best rate belongs to a glance that tells little.
+            enough = self.settings.share_of_best * max(plan.gain for plan in worth)
+            return max((plan for plan in worth if plan.gain >= enough), key=lambda plan: plan.rate), ""
         if any(plan.gain >= self.settings.smallest_gain for plan in plans):
             return None, f"what would help does not fit into the limits ({left:.0f} s are left)"
         promised = max((plan.gain for plan in affordable), default=0.0)

@@ -16,6 +16,7 @@ class DecideSettings:
     """Constants of the policy; judgements, but for the two that describe the network's noise.
 
     smallest_gain: nats; a measurement that promises less is not worth asking for.
+    share_of_best: a measurement has to promise this share of what the most telling affordable one does.
     exposures: further counting to consider, in units of the counting time so far.
     half_counts: counts in the strongest point at which half of the noise's effect is gone (in
         variance).
@@ -29,7 +30,8 @@ class DecideSettings:
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
 
     smallest_gain: float = 0.05
-    exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0)
+    share_of_best: float = 0.5
+    exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0, 31.0)
     half_counts: float = 10.0
     noise_share: float = 0.25
     scan_power: float = 0.5
@@ -41,7 +43,7 @@ class DecideSettings:
         for name in ("half_counts", "smallest_gap"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
-        for name in ("noise_share", "scan_power"):
+        for name in ("noise_share", "scan_power", "share_of_best"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a share between 0 and 1.")
         if not self.smallest_gain >= 0.0:

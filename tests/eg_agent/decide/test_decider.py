@@ -69,6 +69,19 @@ def test_a_narrow_window_is_cheaper_than_the_whole_range(make_answer, make_scan,
     assert narrow.expected_gain > 10.0 * whole.expected_gain
 
 
+def test_a_glance_that_tells_little_does_not_use_up_a_repeat(make_answer, make_scan, make_weak) -> None:
+    undecided = make_answer(
+        {10: 0.6, 11: 0.38}, measured=make_scan(), settles=(make_weak(1.0, 1.0),), fitted=True
+    )
+    glance = Decider(settings=DecideSettings(share_of_best=0.0)).decide(undecided, State("A"))
+    thorough = Decider(settings=DecideSettings(share_of_best=1.0)).decide(undecided, State("A"))
+    between = Decider(settings=DecideSettings(share_of_best=0.5)).decide(undecided, State("A"))
+    gains = [d.expected_gain * d.cost for d in (glance, between, thorough)]
+    assert gains[0] <= gains[1] <= gains[2]
+    assert gains[0] < gains[2]
+    assert gains[1] >= 0.5 * gains[2]
+
+
 def test_well_counted_and_still_open_is_not_counted_again(make_answer, make_scan) -> None:
     open_still = make_answer({10: 0.5, 11: 0.4}, measured=make_scan(strongest_counts=1e7))
     decision = Decider(Limits(max_seconds_per_sample=28000.0)).decide(open_still, State("A"))
