@@ -23,12 +23,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from eg_agent.agent.answer import Answer, line, print_line
 from eg_agent.agent.core import Core
 from eg_agent.agent.decisions import Decisions
+from eg_agent.agent.folder import lock, records_folder
 from eg_agent.agent.process import WorkerProcess
 from eg_agent.agent.runs import Collector, PatternSource, Run, copied, from_journal
 from eg_agent.agent.worker import DEFAULT_IDENTIFIER, Cell
@@ -118,9 +118,9 @@ class Agent:
         if mode not in ("observe", "propose", "act"):
             raise BadInput(f"mode {mode!r} is unknown: observe, propose or act.")
         self.mode: Mode = mode
-        self.records = Path(records or os.environ.get("EG_AGENT_RECORDS") or _default_records()).expanduser()
+        self.records = records_folder(records)
         self._announce = announce
-        self._lock_file = _lock(self.records)
+        self._lock_file = lock(self.records)
         self.journal = Journal(self.records / "journal", fsync=fsync)
         self.ledger = Ledger(self.records / "ledger.jsonl", session=uuid.uuid4().hex[:12])
         self.policy = policy or Policy()
@@ -480,10 +480,6 @@ class Agent:
                 self._announce(f"[eg-agent] {redacted(text)}")
 
 
-def _default_records() -> str:
-    return "~/.local/state/eg-agent"
-
-
 def _close_at_exit(agent: weakref.ref[Agent]) -> Callable[[], None]:
     def close() -> None:
         found = agent()
@@ -491,26 +487,3 @@ def _close_at_exit(agent: weakref.ref[Agent]) -> Callable[[], None]:
             found.close()
 
     return close
-
-
-def _lock(records: Path) -> Any:
-    """One agent a folder: two would answer every run twice. Released when the process ends, however."""
-    try:
-        records.mkdir(parents=True, exist_ok=True)
-        file = open(records / "agent.lock", "w")  # noqa: SIM115 - held as long as the agent lives
-    except OSError as error:
-        raise BadInput(
-            f"cannot write records to {records} ({error.strerror}): give records=FOLDER."
-        ) from None
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such lock on this system
-        pass
-    except OSError:
-        file.close()
-        raise BadInput(
-            f"another agent keeps its records in {records}: close it, or give this one records=FOLDER."
-        ) from None
-    return file

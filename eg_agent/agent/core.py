@@ -56,7 +56,7 @@ class Core:
         """Identify all that was measured of the sample, decide, and append the row to the ledger.
 
         pattern: of the new runs; None when none could be read, and `problem` says why.
-        seconds: wall clock of the new runs; counted time, where it is longer (a simulated or shared clock).
+        seconds: wall clock of the new runs; in a plan, the counted time where that is longer.
         earlier: reads an earlier run of the sample, needed after a restart.
         """
         page = self.book.sample(shift, sample)
@@ -64,7 +64,9 @@ class Core:
             shift,
             sample,
             measurements=len(new_runs),
-            seconds=max(seconds, self._counted(pattern)),
+            # A plan's budget counts simulated or shared clocks, too; of somebody's own run only the
+            # clock is known (its detector may take all points at once).
+            seconds=max(seconds, self._counted(pattern)) if shift else seconds,
             seconds_per_point=_per_point(pattern),
             samples_left=samples_left,
         )
