@@ -35,7 +35,10 @@ def test_this_test_can_fail() -> None:
 @pytest.mark.parametrize("absent", ["ray", "pyxtal", "pyarrow", "pandas"])
 def test_the_command_line_starts_without_the_training_extra(absent: str) -> None:
     # None in sys.modules makes every import of that name raise ImportError.
-    code = f"import sys; sys.modules[{absent!r}] = None; from eg_agent.cli.main import run; sys.argv[1:] = ['--help']; run()"
+    code = (
+        f"import sys; sys.modules[{absent!r}] = None; sys.argv[1:] = ['--help']; "
+        "from eg_agent.cli.main import run; run()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "identify" in done.stdout
