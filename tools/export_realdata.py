@@ -21,7 +21,7 @@ import numpy as np
 from eg_agent.errors import BadInput, EgAgentError
 from trainer.benchmark.data import CELL_COLUMNS, Folder, Subset
 
-MANIFEST = (
+MANIFEST: tuple[str, ...] = (
     "file",
     "id",
     "wavelength",

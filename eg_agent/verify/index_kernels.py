@@ -28,7 +28,7 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @numba.njit(cache=True)
-def _allowed(h, k, l, centring):  # type: ignore[no-untyped-def]
+def _allowed(h, k, l, centring):  # type: ignore[no-untyped-def]  # noqa: E741
     if centring == 0:
         return True
     if centring == 1:
@@ -45,7 +45,7 @@ def _allowed(h, k, l, centring):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _row(system, h, k, l, row):  # type: ignore[no-untyped-def]
+def _row(system, h, k, l, row):  # type: ignore[no-untyped-def]  # noqa: E741
     if system == 0:
         row[0] = h * h + k * k + l * l
     elif system == 1:
@@ -142,7 +142,7 @@ def lines_of(system, centring, x, q_max, q, hkl):  # type: ignore[no-untyped-def
                 if system == 5 and k < 0:
                     continue
                 l_low = max(l_low, 0)
-            for l in range(l_low, l_high + 1):
+            for l in range(l_low, l_high + 1):  # noqa: E741
                 if h == 0 and k == 0 and l == 0:
                     continue
                 if not _allowed(h, k, l, centring):
@@ -330,6 +330,7 @@ def refine(  # type: ignore[no-untyped-def]
     x[p] = zero
     corrected = obs_q.copy()
     normal = np.zeros((p + 1, p + 1))
+    total, occam, n_calc, q_max = 0.0, 0.0, 0, 0.0
     for turn in range(rounds + 1):
         share = min(1.0, turn / max(rounds - 2, 1))
         for i in range(n):

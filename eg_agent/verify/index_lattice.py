@@ -58,7 +58,7 @@ def form_of(lattice: str) -> Form:
 
 def design(hkl: Ints, system: str) -> Floats:
     """[n, p] rows of the form for reflections [n, 3]."""
-    h, k, l = np.asarray(hkl, dtype=np.float64).T
+    h, k, l = np.asarray(hkl, dtype=np.float64).T  # noqa: E741
     columns = {
         "cubic": (h * h + k * k + l * l,),
         "tetragonal": (h * h + k * k, l * l),

@@ -1,10 +1,11 @@
 """Indexing: from the lines of a pattern to cells, when none is known.
 
 For each Bravais lattice the indices that its first lines are likely to have (index_trials.npz, see
-`index_generate`) are tried on combinations of the first observed lines; each trial is a cell, scored on all of
-the first lines by how much better than chance it places them (`index_kernels`). The best are refined with the
-zero shift, on more lines and with narrower errors, and ranked by that score plus an Occam term for their
-number of parameters. Lines that belong to no lattice (an impurity, noise) cost a bounded amount each.
+`index_generate`) are tried on combinations of the first observed lines; each trial is a cell, scored on
+all of the first lines by how much better than chance it places them (`index_kernels`). The best are
+refined with the zero shift, on more lines and with narrower errors, and ranked by that score plus an
+Occam term for their number of parameters. Lines that belong to no lattice (an impurity, noise) cost a
+bounded amount each.
 
 De Wolff's M20 (J. Appl. Cryst. 1 (1968) 108) and Smith and Snyder's F20 (J. Appl. Cryst. 12 (1979) 60) are
 given for each cell, over the indexed lines among the first 20.
@@ -37,7 +38,7 @@ from eg_agent.verify.index_lattice import (
 from eg_agent.verify.metric import Cell
 from eg_agent.verify.peaks import Peaks, find_peaks
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 
 #: Order in which lattices are searched: few parameters first.
 ORDER = ("cF", "cI", "cP", "hR", "hP", "tI", "tP", "oF", "oI", "oC", "oP", "mC", "mP")

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import signal
 from scipy.optimize import nnls
 
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import ANODES
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]
 
 #: Filtered signal over its noise above which a maximum is a candidate, and fitted area over its error
 #: above which it is kept.
@@ -154,34 +155,18 @@ def _block_variance(y: Floats, lag: int) -> Floats:
 def _typical_fwhm(x: Floats, y: Floats, noise: Floats) -> Floats:
     """[2] FWHM = w0 + w1 * tan(theta), degrees, from half heights of the strongest maxima."""
     smooth = np.convolve(np.pad(y, 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
-    base = _floor(smooth)
-    net = smooth - base
-    order = np.argsort(-net / np.maximum(noise, 1e-300) ** 0.5)
-    taken: list[tuple[float, float, float]] = []
-    blocked = np.zeros(len(x), dtype=bool)
-    for i in order[: len(order) // 2]:
-        if blocked[i] or net[i] < 6 * noise[i]:
-            continue
-        half = base[i] + 0.5 * net[i]
-        left, right = i, i
-        while left > 0 and smooth[left] > half:
-            left -= 1
-        while right < len(x) - 1 and smooth[right] > half:
-            right += 1
-        blocked[max(0, 2 * left - i) : 2 * right - i + 1] = True
-        if left == 0 or right == len(x) - 1:
-            continue
-        low = x[left] + (x[left + 1] - x[left]) * (half - smooth[left]) / (smooth[left + 1] - smooth[left])
-        high = x[right] - (x[right] - x[right - 1]) * (half - smooth[right]) / (
-            smooth[right - 1] - smooth[right]
-        )
-        taken.append((np.tan(np.radians(x[i] / 2)), high - low, net[i]))
-        if len(taken) == 40:
-            break
     step = float(np.median(np.diff(x)))
-    if not taken:
+    at, found = signal.find_peaks(smooth, prominence=6 * noise)
+    prominence = found["prominences"]
+    # Maxima that stand out by half of their height over the floor: not ripples on a tail or a shoulder.
+    alone = prominence > 0.5 * (smooth[at] - _floor(smooth)[at])
+    at, prominence = at[alone], prominence[alone]
+    if not len(at):
         return np.array([max(0.1, 4 * step), 0.0])
-    tan, width, _ = np.array(taken).T
+    strongest = np.argsort(-prominence / np.sqrt(noise[at]))[:40]
+    at = at[strongest]
+    width = signal.peak_widths(smooth, at, rel_height=0.5)[0] * step
+    tan = np.tan(np.radians(x[at] / 2))
     middle = float(np.median(width))
     sane = (width > 0.4 * middle) & (width < 1.8 * middle)  # overlapped lines are too wide
     tan, width = tan[sane], width[sane]
@@ -225,8 +210,8 @@ def _candidates(x: Floats, y: Floats, noise: Floats, width: Floats) -> tuple[Flo
         kernel = (1 - u**2) * np.exp(-0.5 * u**2)
         kernel -= kernel.mean()
         pad = (np.pad(y, reach, mode="reflect"), np.pad(noise**2, reach, mode="reflect"))
-        signal = np.convolve(pad[0], kernel, "valid") / np.sqrt(np.convolve(pad[1], kernel**2, "valid"))
-        best = np.where(nearest == j, signal, best)
+        ratio = np.convolve(pad[0], kernel, "valid") / np.sqrt(np.convolve(pad[1], kernel**2, "valid"))
+        best = np.where(nearest == j, ratio, best)
     inner = best[1:-1]
     at = np.flatnonzero((inner > DETECT) & (inner >= best[:-2]) & (inner > best[2:])) + 1
     # A parabola through three points places the maximum between them.
@@ -311,7 +296,7 @@ def _groups(candidates: Floats, width: Floats, lines: _Lines) -> list[Floats]:
         return []
     end = candidates if lines.second is None else np.fmax(candidates, lines.partner(candidates))
     gaps = (candidates[1:] - end[:-1]) / _fwhm_at(width, candidates[1:])
-    parts = np.split(candidates, np.flatnonzero(gaps > 3.5) + 1)
+    parts = np.split(candidates, np.flatnonzero(gaps > 5.5) + 1)
     done: list[Floats] = []
     while parts:
         part = parts.pop(0)
@@ -370,7 +355,7 @@ class _Group:
         """Sum of squared weighted residuals."""
         return float((((self.y - self.model(p)[0]) / self.noise) ** 2).sum())
 
-    def solve(self, rounds: int = 15) -> Floats:
+    def solve(self, rounds: int = 40) -> Floats:
         """Levenberg-Marquardt from the candidates; areas stay non-negative, lines near where they began."""
         k, fwhm0 = self.k, self.fwhm0
         ends = (float(np.percentile(self.y[: max(3, len(self.y) // 5)], 25)),)
@@ -399,7 +384,7 @@ class _Group:
                 trial = np.clip(p + step, low, high)
                 trial_chi2 = self.chi2(trial)
                 if trial_chi2 < chi2:
-                    improved = chi2 - trial_chi2 > 1e-4 * chi2
+                    improved = chi2 - trial_chi2 > 1e-5 * chi2
                     p, chi2, damping = trial, trial_chi2, max(damping / 5, 1e-9)
                     break
                 damping *= 6
