@@ -77,9 +77,9 @@ def main() -> int:
     try:
         n = export(arguments.data, arguments.out, arguments.subset, arguments.limit)
     except EgAgentError as error:
-        print(f"export_realdata: {error}", file=sys.stderr)  # noqa: T201
+        print(f"export_realdata: {error}", file=sys.stderr)
         return 2
-    print(f"{n} patterns in {arguments.out}, wavelengths in manifest.csv")  # noqa: T201
+    print(f"{n} patterns in {arguments.out}, wavelengths in manifest.csv")
     return 0
 
 
