@@ -30,7 +30,8 @@ def measured_intervals(
     if steps.max() > gap_steps * steps.min():
         from scipy.ndimage import median_filter
 
-        local = median_filter(steps, size=min(_NEIGHBOURS, steps.size), mode="nearest")
+        # mirrored at the ends: repeating the last step would make a gap before the last point the usual one
+        local = median_filter(steps, size=min(_NEIGHBOURS, steps.size), mode="mirror")
         # where extra points make steps short, the usual step of the pattern is still no gap
         inside = steps <= gap_steps * np.maximum(local, np.median(steps))
     if windows:
