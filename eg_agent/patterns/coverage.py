@@ -33,7 +33,8 @@ def measured_intervals(
         # mirrored at the ends: repeating the last step would make a gap before the last point the usual one
         local = median_filter(steps, size=min(_NEIGHBOURS, steps.size), mode="mirror")
         # where extra points make steps short, the usual step of the pattern is still no gap
-        inside = steps <= gap_steps * np.maximum(local, np.median(steps))
+        # (and a gap of exactly so many steps is none, whatever the last binary digit of an angle)
+        inside = steps <= gap_steps * (1.0 + 1e-9) * np.maximum(local, np.median(steps))
     if windows:
         which = _window_of_point(two_theta, windows, float(np.median(steps)))
         inside &= (which[:-1] == which[1:]) & (which[1:] >= 0)

@@ -97,6 +97,7 @@ def test_the_same_d_spacings_land_on_the_same_points_for_any_wavelength(
     wavelength=WAVELENGTHS,
     hole=st.one_of(st.none(), st.tuples(st.floats(0.1, 0.8), st.floats(0.01, 0.5))),
 )
+@example(low=1.0, length=48.0, step=0.14719089045715553, wavelength=0.2073, hole=(0.25, 0.01171875))
 @example(low=1.0, length=11.0, step=0.125, wavelength=0.2073, hole=(0.546875, 0.4453125))  # one point behind
 def test_coverage_is_exactly_what_was_measured(
     low: float, length: float, step: float, wavelength: float, hole: tuple[float, float] | None
