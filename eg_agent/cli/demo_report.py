@@ -63,24 +63,30 @@ def say(console: Console, answer: Answer, measurement: int, truth: int | None) -
         f"[bold]{escape(answer.sample)}[/], measurement {measurement}, "
         f"{answer.state.sample_seconds:.0f} s of beam, answered in {answer.seconds:.1f} s"
     )
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(width=12)
+    lines.add_column(ratio=1)
     found = answer.identification
     if found is None or not found.top:
-        console.print(f"  [red]no answer[/]  {escape(answer.problem or (found.reason if found else ''))}")
+        lines.add_row("  [red]no answer[/]", escape(answer.problem or (found.reason if found else "")))
     else:
-        groups = "   ".join(_styled(g, truth) for g in found.top[:4])
-        console.print(f"  groups    {groups}")
-        console.print(f"  {found.verdict:<9} {escape(found.reason)}")
+        lines.add_row("  groups", "   ".join(_styled(g, truth) for g in found.top[:4]))
+        lines.add_row(
+            f"  {found.verdict}" if len(found.verdict) < 11 else found.verdict, escape(found.reason)
+        )
         evidence = found.evidence
         if evidence is not None and evidence.status == "fitted":
             decisive = [
-                f"{' '.join(str(i) for i in r.hkl)} at {r.two_theta:.2f} deg ({r.log_odds:+.1f})"
+                f"({' '.join(str(i) for i in r.hkl)}) at {r.two_theta:.2f} deg {r.log_odds:+.1f}"
                 for r in (evidence.candidates[0].deciding[:3] if evidence.candidates else ())
             ]
-            console.print(
-                f"  evidence  Pawley fit of {evidence.lattice}, Rwp {evidence.rwp:.1f} %; "
-                f"decisive: {escape(', '.join(decisive) or 'none')}"
+            lines.add_row(
+                "  evidence",
+                f"Pawley fit of {evidence.lattice}, Rwp {evidence.rwp:.1f} %; "
+                f"decisive (nats): {escape(', '.join(decisive) or 'none')}",
             )
-    console.print(f"  [cyan]decision[/]  {escape(answer.decision.reason)}")
+    lines.add_row("  [cyan]decision[/]", escape(answer.decision.reason))
+    console.print(lines)
 
 
 def _styled(candidate: GroupProbability, truth: int | None) -> str:
@@ -92,15 +98,15 @@ def print_results(console: Console, results: Sequence[Result]) -> None:
     """The table at the end, and how often the true group came first, beside the prior alone."""
     known = any(result.truth is not None for result in results)
     table = Table(title="What was measured and found", title_justify="left", box=None, pad_edge=False)
-    table.add_column("sample", no_wrap=True, max_width=22, overflow="ellipsis")
+    table.add_column("sample", ratio=1)
     if known:
         table.add_column("truth", no_wrap=True)
-        table.add_column("rank", justify="right")
+        table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("answer", no_wrap=True)
-    table.add_column("prob.", justify="right")
+    table.add_column("prob.", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    table.add_column("scans", justify="right")
-    table.add_column("beam s", justify="right")
+    table.add_column("scans", justify="right", no_wrap=True)
+    table.add_column("beam s", justify="right", no_wrap=True)
     for result in results:
         table.add_row(*_row(result, known))
     console.print()

@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 import spglib
+
+from eg_agent.symmetry import group_of_space_group
 from simulators.corpus import COMPUTED, pack
 from simulators.crystal import Crystal, metric
 from simulators.textbook import overlap, textbook
-
-from eg_agent.symmetry import group_of_space_group
 
 
 @pytest.mark.parametrize("crystal", textbook(), ids=lambda c: c.name.replace(" ", "-"))

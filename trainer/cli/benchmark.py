@@ -55,4 +55,6 @@ def benchmark(
     if as_json:
         typer.echo(json.dumps(result, indent=1, allow_nan=False))
     else:
-        print_report(result, what, Console())
+        # A file or a pipe has no width of its own: the table needs 100 columns.
+        console = Console()
+        print_report(result, what, console if console.is_terminal else Console(width=max(100, console.width)))
