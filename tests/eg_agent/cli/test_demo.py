@@ -46,7 +46,7 @@ def test_a_measured_file_is_measured_again(tmp_path: Path) -> None:
     write_xye(pattern, path)
     done = _demo("--replay", path, "--wavelength", "1.540593", "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"measured, measurement 1", done.stdout)
+    assert re.search(r"^\w+, measurement 1, ", done.stdout, flags=re.MULTILINE)
     assert "decisions the same" in done.stdout
     assert len(list((tmp_path / "out").glob("*.png"))) == 1
 
