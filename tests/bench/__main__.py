@@ -49,7 +49,7 @@ def rows_of(part: str) -> Iterator[Row]:
 
 def table(results: Mapping[str, list[Row]]) -> Table:
     """All rows as a table for people."""
-    shown = Table(title="One thread", title_justify="left")
+    shown = Table(title="One thread", title_justify="left", box=None, pad_edge=False)
     for heading, justify in (
         ("", "left"),
         ("what", "left"),
@@ -89,6 +89,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}: there are {', '.join(parts())}")
     console, errors = Console(), Console(stderr=True)
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console = Console(width=130)
     results: dict[str, list[Row]] = {}
     failed = []
     for part in arguments.part or parts():
