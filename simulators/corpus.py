@@ -157,8 +157,12 @@ class Corpus:
         try:
             with np.load(Path(path), allow_pickle=False) as data:
                 return cls(**{f.name: data[f.name] for f in fields(cls)})
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise BadInput(f"{path} is not a corpus ({error}): make one with eg-train prepare.") from None
+        except FileNotFoundError:
+            raise BadInput(f"there is no corpus {path}: make one with eg-train prepare.") from None
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+            raise BadInput(
+                f"{path} is not a corpus, or is damaged: make one with eg-train prepare."
+            ) from None
 
 
 def merge(parts: Iterable[Corpus]) -> Corpus:

@@ -1,4 +1,4 @@
-"""Shared fixtures: where the measured patterns and the reference tables lie, when they are here."""
+"""Shared fixtures: where measured patterns and reference tables lie, a RunEngine, a Tiled server."""
 
 from __future__ import annotations
 
@@ -33,3 +33,23 @@ def symmetry_tables() -> Path:
 def structures() -> Path:
     """Folder with the parquet files of crystal structures; skips where it is absent."""
     return _shared("structures", "EG_AGENT_STRUCTURES")
+
+
+@pytest.fixture(scope="session")
+def tiled_uri() -> str:
+    """URI of a real Tiled server, the same one for the whole session."""
+    from beamline import shared_tiled
+
+    return shared_tiled().uri
+
+
+@pytest.fixture
+def engine():
+    """A real RunEngine."""
+    from bluesky import RunEngine
+
+    run_engine = RunEngine({}, call_returns_result=False)
+    yield run_engine
+    if run_engine.state != "idle":
+        run_engine.abort()
+    run_engine.loop.call_soon_threadsafe(run_engine.loop.stop)
