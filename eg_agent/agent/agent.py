@@ -36,6 +36,7 @@ from eg_agent.decide.decision import Decision
 from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
+from eg_agent.records.embedded import EmbeddedTiled
 from eg_agent.records.journal import Fsync, Journal
 from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, PatternFrom, Policy
 from eg_agent.records.merging import merge
@@ -77,7 +78,8 @@ class Agent:
     """Identifies every powder pattern that a RunEngine measures, and decides what to measure next.
 
     tiled: a Tiled client or URI; the agent writes the runs there through a guard that never blocks, and
-        reads the patterns from it. None: the journal alone, no server needed.
+        reads the patterns from it. "embedded": a server of its own, with its data in `records`, ended by
+        `close`; it takes 5 to 30 s to start. None: the journal alone, no server needed.
     write: False when the session has a TiledWriter of its own; the agent then only reads.
     mode: "observe" (says), "propose" (a person approves), "act" (the plan that asks carries it out).
     policy: limits, settings and costs of the decisions.
@@ -142,6 +144,10 @@ class Agent:
         self._said_journal = False
         self.writer: TiledDocumentWriter | None = None
         self._recover()
+        self._embedded: EmbeddedTiled | None = None
+        if isinstance(tiled, str) and tiled == "embedded":
+            self._embedded = EmbeddedTiled(self.records / "tiled", on_progress=self._say)
+            tiled = self._embedded.start()
         if tiled is not None and write:
             self.writer = TiledDocumentWriter(tiled, self.journal, on_change=self._tiled_changed)
         self._source = PatternSource(
@@ -299,6 +305,8 @@ class Agent:
         self._thread.join(5.0)
         if self.writer is not None:
             self.writer.close()
+        if self._embedded is not None:
+            self._embedded.close()
         self.journal.close()
         self._decisions.close()
         self._lock_file.close()

@@ -106,6 +106,21 @@ def test_both_shapes_come_from_tiled(make, engine, tiled_uri):
     assert agent.writer.state.lost == 0
 
 
+def test_an_embedded_tiled_serves_until_the_agent_closes_and_keeps_its_runs(make, engine):
+    for n in (1, 2):  # the second agent finds what the first one's server kept
+        agent = make("embedded", tiled_wait=60.0)
+        (uid,) = engine(bp.count([detector()]), sample=f"sample-{n}")
+        assert agent.wait(120)
+        assert [a.pattern_from for a in agent.answers] == ["tiled"]
+        from tiled.client import from_uri
+
+        client = from_uri(agent._embedded.uri)
+        assert uid in client
+        assert len(client) == n
+        agent.close(timeout=20)
+        assert agent._embedded._process is None
+
+
 def test_without_tiled_the_journal_gives_the_pattern_and_says_so(make, engine):
     agent = make("http://127.0.0.1:9/api/v1?api_key=nothing", tiled_wait=1.0)
     engine(bp.count([detector()]), sample="a")
