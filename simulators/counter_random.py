@@ -53,6 +53,20 @@ class CounterRandom:
         run = _splitmix64(torch.tensor(seed, dtype=torch.int64, device=index.device))
         self._key = _splitmix64(index ^ run)
 
+    def __len__(self) -> int:
+        return len(self._key)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are made."""
+        return self._key.device
+
+    def subset(self, place: Tensor) -> CounterRandom:
+        """The numbers of some of the patterns: place int64 [b] of rows of this batch."""
+        part = object.__new__(CounterRandom)
+        part._key = self._key[place]
+        return part
+
     def uniform(self, purpose: int, count: int | None = None) -> Tensor:
         """float32 strictly between 0 and 1: [B], or [B, count]. 23 random bits each.
 
