@@ -67,6 +67,12 @@ class CounterRandom:
         part._key = self._key[place]
         return part
 
+    def child(self, purpose: int) -> CounterRandom:
+        """A family of numbers of its own, with all purposes free: for parts that need very many."""
+        part = object.__new__(CounterRandom)
+        part._key = _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
+        return part
+
     def uniform(self, purpose: int, count: int | None = None) -> Tensor:
         """float32 strictly between 0 and 1: [B], or [B, count]. 23 random bits each.
 
