@@ -1,6 +1,6 @@
 """Where a loop runs: the few things it must know of its surroundings, and the local form of them.
 
-A launcher (Ray, torchrun) gives the loop its own `Context`; nothing in the loop imports either.
+A launcher gives the loop its own `Context` (`trainer.cluster` for Ray); nothing in the loop imports it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Context(Protocol):
         """Wait for all ranks."""
         ...
 
+    def stopping(self) -> bool:
+        """Whether whoever launched the run asks it to save and stop. Ask it on rank 0 and `agree`."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalContext:
@@ -72,6 +76,22 @@ class LocalContext:
 
     def barrier(self) -> None:
         """Nobody to wait for."""
+
+    def stopping(self) -> bool:
+        """Nobody to ask: signals come to this process itself."""
+        return False
+
+
+def shard(batch: int, rank: int, world: int) -> tuple[int, int]:
+    """First pattern and number of patterns of a rank's part of a batch.
+
+    Parts differ by at most one, so that any number of workers may share a batch: losses, means over a
+    part, are weighted by `number * world / batch`. BadInput when there are more workers than patterns.
+    """
+    if batch < world:
+        raise BadInput(f"a batch of {batch} cannot be shared by {world} workers: raise --batch.")
+    first, end = rank * batch // world, (rank + 1) * batch // world
+    return first, end - first
 
 
 def choose_device(name: str = "auto") -> torch.device:
