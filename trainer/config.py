@@ -12,9 +12,11 @@ from pydantic import ConfigDict
 from eg_agent.errors import BadInput
 from eg_agent.model.network import NetworkConfig
 from eg_agent.model.network import paper as paper_network
+from eg_agent.model.network import residual as residual_network
 from eg_agent.model.network import small as small_network
 from eg_agent.model.network import tiny as tiny_network
 from eg_agent.values import VALUE_CONFIG
+from trainer.loss import LossConfig, light
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class TrainConfig:
     seed: int = 0
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     checkpoint_seconds: float = 180.0
     held_out_seconds: float = 300.0
     held_out_patterns: int = 1024
@@ -92,6 +95,22 @@ class TrainConfig:
 def small() -> TrainConfig:
     """Ours for one CPU core: 1.4 M parameters, about 110 patterns a second."""
     return TrainConfig(name="small", network=small_network())
+
+
+def cpu_small() -> TrainConfig:
+    """The shipped default, for one CPU core: a residual network of 2.2 M parameters, 150 patterns a second.
+
+    Of as many patterns (32,000, same structures) it learns more than the transformers tried: 1.31 bits over
+    prior on held-out simulated structures, against 1.19 with two transformer blocks behind the same trunk
+    and 0.78 of `small`; 0.84, 0.72 and 0.49 on measured patterns (docs/log.md).
+    """
+    return TrainConfig(
+        name="cpu-small",
+        network=residual_network(),
+        curriculum="stage2-real",
+        schedule=ScheduleConfig(warmup_steps=300, decay_share=0.6),
+        loss=light(),
+    )
 
 
 def paper() -> TrainConfig:
@@ -137,7 +156,7 @@ def tiny() -> TrainConfig:
 
 
 #: Configurations by the name that `eg-train fit --config` takes.
-CONFIGS = {"small": small, "paper": paper, "small-gpu": small_gpu, "tiny": tiny}
+CONFIGS = {"cpu-small": cpu_small, "small": small, "paper": paper, "small-gpu": small_gpu, "tiny": tiny}
 
 
 def config(name: str) -> TrainConfig:
