@@ -30,10 +30,10 @@ from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights
 from eg_agent.model.network import Network
 from trainer.config import Budget, ScheduleConfig, TrainConfig
-from trainer.context import Context, compute_type
+from trainer.context import Context, compute_type, shard
 from trainer.held_out import HeldOut, evaluate
 from trainer.log import RunLog
-from trainer.loss import LossParts, MultiTaskLoss
+from trainer.loss import MultiTaskLoss
 from trainer.state import flatten_optimizer, read_index, read_tensors, restore_optimizer, write_state
 
 #: Steps without a finite gradient, one after the other, that end a run.
@@ -219,14 +219,16 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
     if context.rank == 0:
         log.started(training.network, run, training.step, device, dtype, reason)
-    share = config.batch // context.world
-    if share * context.world != config.batch:
-        raise BadInput(f"batch {config.batch} does not divide among {context.world} workers.")
+    first, share = shard(config.batch, context.rank, context.world)
+    weight = share * context.world / config.batch  # ranks average gradients of means over their shares
     last_save = last_eval = time.monotonic()
     clock, waited = time.monotonic(), 0.0
     training.network.train()
     with interruptible(training):
-        while not training.interrupted:
+        while True:
+            if context.agree(float(training.interrupted or context.stopping())):
+                training.interrupted = True
+                break
             progress = context.agree(run.budget.progress(training.patterns, training.seconds))
             if progress >= 1.0:
                 break
@@ -235,13 +237,13 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
                 group["lr"] = lr
             torch.manual_seed((config.seed * 1_000_003 + training.step) % 2**63)
             asked = time.monotonic()
-            batch = run.stream.batch(training.patterns + context.rank * share, share)
+            batch = run.stream.batch(training.patterns + first, share)
             waited += time.monotonic() - asked
             intensity, coverage = whole(batch.intensity.to(device), batch.coverage.to(device))
             with autocast:
                 heads = forward(intensity, coverage)
             parts = loss_of(heads, batch.group.to(device))
-            norm = descend(training, parts, config)
+            norm = descend(training, parts.total * weight, config)
             training.step += 1
             training.patterns += config.batch
             update_ema(training.ema, training.network, config.optim.ema, training.step)
@@ -261,13 +263,13 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     return training
 
 
-def descend(training: Training, parts: LossParts, config: TrainConfig) -> Tensor:
+def descend(training: Training, loss: Tensor, config: TrainConfig) -> Tensor:
     """One optimizer step; returns the gradient's norm before clipping.
 
     A step whose gradient is not finite is left out; BadInput after `SKIPS_ALLOWED` of them in a row.
     """
     training.optimizer.zero_grad(set_to_none=True)
-    parts.total.backward()
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(training.network.parameters(), config.optim.clip)
     if math.isfinite(float(norm)):
         training.optimizer.step()

@@ -11,11 +11,13 @@ from io import StringIO
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from eg_agent.errors import BadInput
 from trainer.config import Budget, OptimConfig, ScheduleConfig, tiny
-from trainer.context import LocalContext, choose_device, compute_type
+from trainer.context import LocalContext, choose_device, compute_type, shard
 from trainer.held_out import HeldOut
 from trainer.log import RunLog
 from trainer.loop import Run, train
@@ -125,8 +127,19 @@ def test_workers_share_a_batch_without_overlap(tmp_path):
         train(run, context, RunLog(tmp_path, Console(file=StringIO())))
     assert streams[0].asked == [(0, 4), (8, 4), (16, 4)]
     assert streams[1].asked == [(4, 4), (12, 4), (20, 4)]
-    with pytest.raises(BadInput, match="does not divide among 3 workers"):
-        train(run, LocalContext(torch.device("cpu"), world=3), RunLog(tmp_path, Console(file=StringIO())))
+    with pytest.raises(BadInput, match="cannot be shared by 9 workers"):
+        train(run, LocalContext(torch.device("cpu"), world=9), RunLog(tmp_path, Console(file=StringIO())))
+
+
+@given(batch=st.integers(1, 300), world=st.integers(1, 40))
+def test_shards_cover_a_batch_once(batch, world):
+    if world > batch:
+        with pytest.raises(BadInput, match="cannot be shared"):
+            shard(batch, 0, world)
+        return
+    parts = [shard(batch, rank, world) for rank in range(world)]
+    assert [i for first, n in parts for i in range(first, first + n)] == list(range(batch))
+    assert max(n for _, n in parts) - min(n for _, n in parts) <= 1
 
 
 def test_progress_bar_and_tensorboard(tmp_path):
