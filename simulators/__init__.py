@@ -11,38 +11,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simulators.background import Background, Hump, Wandering
     from simulators.corpus import Corpus
+    from simulators.counting import Detector
     from simulators.crystal import Crystal, Operations
     from simulators.diffractometer import SimDiffractometer
-    from simulators.instrument import Background, Instrument, Specimen, Texture, laboratory, synchrotron
+    from simulators.instrument import Instrument, laboratory, neutron_reactor, synchrotron
     from simulators.measurement import Rate, expected_counts, expected_rate, simulate
     from simulators.preparation import PreparationConfig, prepare
+    from simulators.processing import Processing, process
     from simulators.random_crystals import random_crystal
     from simulators.replay import ReplayDiffractometer
     from simulators.samples import DrawnSample, draw
     from simulators.scattering import PeakList, peak_list
+    from simulators.specimen import Broadening, Grains, Impurity, Roughness, Specimen, Texture
+    from simulators.stephens import AnisotropicStrain
     from simulators.stream import Batch, PatternStream
     from simulators.stream_config import StreamConfig, stage1, stage2
     from simulators.structures import computed_crystals, crystal_from_cif, mineral_crystals
     from simulators.textbook import hold_out
 
 _HOME = {
-    "Background": "instrument",
+    "AnisotropicStrain": "stephens",
+    "Background": "background",
     "Batch": "stream",
+    "Broadening": "specimen",
     "Corpus": "corpus",
     "Crystal": "crystal",
+    "Detector": "counting",
     "DrawnSample": "samples",
+    "Grains": "specimen",
+    "Hump": "background",
+    "Impurity": "specimen",
     "Instrument": "instrument",
     "Operations": "crystal",
     "PatternStream": "stream",
     "PeakList": "scattering",
     "PreparationConfig": "preparation",
+    "Processing": "processing",
     "Rate": "measurement",
     "ReplayDiffractometer": "replay",
+    "Roughness": "specimen",
     "SimDiffractometer": "diffractometer",
-    "Specimen": "instrument",
+    "Specimen": "specimen",
     "StreamConfig": "stream_config",
-    "Texture": "instrument",
+    "Texture": "specimen",
+    "Wandering": "background",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
     "draw": "samples",
@@ -51,8 +65,10 @@ _HOME = {
     "hold_out": "textbook",
     "laboratory": "instrument",
     "mineral_crystals": "structures",
+    "neutron_reactor": "instrument",
     "peak_list": "scattering",
     "prepare": "preparation",
+    "process": "processing",
     "random_crystal": "random_crystals",
     "simulate": "measurement",
     "stage1": "stream_config",
@@ -61,22 +77,31 @@ _HOME = {
 }
 
 __all__ = [
+    "AnisotropicStrain",
     "Background",
     "Batch",
+    "Broadening",
     "Corpus",
     "Crystal",
+    "Detector",
     "DrawnSample",
+    "Grains",
+    "Hump",
+    "Impurity",
     "Instrument",
     "Operations",
     "PatternStream",
     "PeakList",
     "PreparationConfig",
+    "Processing",
     "Rate",
     "ReplayDiffractometer",
+    "Roughness",
     "SimDiffractometer",
     "Specimen",
     "StreamConfig",
     "Texture",
+    "Wandering",
     "computed_crystals",
     "crystal_from_cif",
     "draw",
@@ -85,8 +110,10 @@ __all__ = [
     "hold_out",
     "laboratory",
     "mineral_crystals",
+    "neutron_reactor",
     "peak_list",
     "prepare",
+    "process",
     "random_crystal",
     "simulate",
     "stage1",

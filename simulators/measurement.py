@@ -12,8 +12,9 @@ from scipy.special import voigt_profile
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Pattern, Radiation, Source
 from simulators.crystal import Crystal
-from simulators.instrument import Instrument, Specimen
+from simulators.instrument import Instrument
 from simulators.scattering import lorentz_polarisation, peak_list
+from simulators.specimen import Specimen
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -10,9 +10,11 @@ import numpy as np
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Radiation
+from simulators.background import Background
 from simulators.crystal import Crystal
-from simulators.instrument import Background, Specimen, laboratory
+from simulators.instrument import laboratory
 from simulators.measurement import Rate, expected_rate
+from simulators.specimen import Specimen
 from simulators.textbook import textbook
 
 Cell = tuple[float, float, float, float, float, float]

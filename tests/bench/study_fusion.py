@@ -25,8 +25,10 @@ from eg_agent.patterns import Pattern, Radiation
 from eg_agent.symmetry import group
 from eg_agent.verify import Evidence, verify
 from simulators import Crystal, computed_crystals, mineral_crystals
-from simulators.instrument import Background, Instrument, Specimen, Texture
+from simulators.background import Background
+from simulators.instrument import Instrument
 from simulators.measurement import simulate
+from simulators.specimen import Specimen, Texture
 from simulators.structures import count_rows
 
 WEIGHTS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)

@@ -8,10 +8,12 @@ from scipy.special import voigt_profile
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Radiation, check
+from simulators.background import Background, Hump
 from simulators.crystal import Crystal, operations_from_hall
-from simulators.instrument import Background, Instrument, Specimen, Texture, laboratory, synchrotron
+from simulators.instrument import Instrument, laboratory, synchrotron
 from simulators.measurement import expected_counts, expected_rate, simulate
 from simulators.scattering import lorentz_polarisation, peak_list
+from simulators.specimen import Specimen, Texture
 
 CU = Radiation.anode("Cu")
 CU1 = Radiation.anode("Cu", kalpha2=False)
@@ -164,7 +166,7 @@ def test_texture_of_a_pattern_follows_its_factors(quartz):
 
 
 def test_backgrounds():
-    background = Background(flat=0.02, air=0.1, hump=0.3, hump_d=4.0, hump_width=0.1)
+    background = Background(flat=0.02, air=0.1, humps=(Hump(0.3, d=4.0, width=0.1),))
     angle = 2 * np.degrees(np.arcsin(1.5406 / 8.0))
     assert background.at([angle], 1.5406)[0] == pytest.approx(0.02 + 0.1 * (5 / angle) ** 1.5 + 0.3)
     assert background.at([5.0], 1.5406)[0] > background.at([8.0], 1.5406)[0]
