@@ -11,6 +11,7 @@ from trainer.cli.benchmark import benchmark
 from trainer.cli.export import export
 from trainer.cli.fit import fit
 from trainer.cli.prepare import prepare
+from trainer.cli.simulate import simulate
 
 app = typer.Typer(
     name="eg-train",
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(prepare)
+app.command()(simulate)
 app.command()(fit)
 app.command()(export)
 app.command()(benchmark)

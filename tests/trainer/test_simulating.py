@@ -1,0 +1,144 @@
+"""`eg-train simulate`: the same patterns on any number of workers, resumed, and its errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from eg_agent.errors import BadInput
+from eg_agent.patterns import Grid
+from simulators.corpus import COMPUTED, Corpus, pack
+from simulators.stored import StoredBatch, read_manifest, shard_path, stored_patterns
+from simulators.stream import PatternStream
+from simulators.stream_config import stage2
+from simulators.textbook import textbook
+from trainer.cli.main import app
+from trainer.simulating import Request, simulate_to
+
+GRID = Grid(5.0, 90.0, 512)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    packed = pack((crystal, COMPUTED) for crystal in textbook())
+    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
+    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
+    replace(packed, split=split).save(path)
+    return path
+
+
+def request(corpus: Path, **changes) -> Request:
+    return Request(**({"stage": "stage2", "count": 150, "seed": 5, "corpus": corpus, "grid": GRID} | changes))
+
+
+def everything(folder: Path) -> StoredBatch:
+    return next(iter(stored_patterns(folder, 10_000)))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("patterns-*")}
+
+
+def test_the_files_hold_what_the_stream_gives(tmp_path, corpus):
+    simulate_to(tmp_path / "out", request(corpus))
+    found = everything(tmp_path / "out")
+    packed = Corpus.load(corpus)
+    stream = PatternStream(packed, stage2(), 5, GRID)
+    wanted = [stream.batch(start, 64) for start in (0, 64, 128)]
+    for name, plus in (("intensity", 0), ("coverage", 0), ("structure", 0), ("group", 1)):
+        expected = np.concatenate([getattr(b, name).numpy() for b in wanted])[:150]
+        np.testing.assert_array_equal(getattr(found, name), expected + plus if plus else expected)
+    np.testing.assert_array_equal(found.index, np.arange(150))
+    np.testing.assert_array_equal(found.space_group, packed.space_group[found.structure])
+    assert found.name[0] == packed.names[found.structure[0]]
+
+
+def test_files_do_not_depend_on_workers_or_on_interruptions(tmp_path, corpus):
+    asked = request(corpus, shard_size=48)
+    done = []
+    manifest, made = simulate_to(tmp_path / "one", asked, progress=done.append)
+    assert (manifest.shards, made, sum(done)) == (4, 150, 150)
+    simulate_to(tmp_path / "two", replace(asked, workers=2))
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+    before = files(tmp_path / "one")
+    shard_path(tmp_path / "one", 1).unlink()
+    broken = shard_path(tmp_path / "one", 2)
+    broken.write_bytes(broken.read_bytes()[:100])
+    done.clear()
+    _, made = simulate_to(tmp_path / "one", asked, progress=done.append)
+    assert (made, sum(done)) == (96, 150)
+    assert files(tmp_path / "one") == before
+    assert simulate_to(tmp_path / "one", asked)[1] == 0
+
+
+def test_a_greater_count_adds_patterns(tmp_path, corpus):
+    out = tmp_path / "out"
+    simulate_to(out, request(corpus, count=70, shard_size=60))
+    _, made = simulate_to(out, request(corpus, count=130, shard_size=60))
+    assert made == 70  # the file that was short is made again
+    assert read_manifest(out).count == 130
+    simulate_to(tmp_path / "at once", request(corpus, count=130, shard_size=60))
+    assert files(out) == files(tmp_path / "at once")
+    with pytest.raises(BadInput, match="made for 130 patterns"):
+        simulate_to(out, request(corpus, count=70, shard_size=60))
+
+
+def test_a_folder_of_other_settings_is_refused_untouched(tmp_path, corpus):
+    out = tmp_path / "out"
+    simulate_to(out, request(corpus, count=10))
+    before = {p: p.read_bytes() for p in out.iterdir()}
+    for changes in ({"seed": 6}, {"stage": "stage1"}, {"split": "held_out"}, {"grid": Grid(5, 90, 600)}):
+        with pytest.raises(BadInput, match="other settings"):
+            simulate_to(out, request(corpus, **({"count": 10} | changes)))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(BadInput, match="other files"):
+        simulate_to(tmp_path / "mine", request(corpus))
+    with pytest.raises(BadInput, match="is a file"):
+        simulate_to(tmp_path / "mine" / "thesis.tex", request(corpus))
+    assert {p: p.read_bytes() for p in out.iterdir()} == before
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "10"], "give --corpus FILE"),
+        (["--count", "10", "--corpus", "none.npz"], "there is no corpus"),
+        (["--count", "0", "--corpus", "CORPUS"], "at least 1"),
+        (["--count", "10", "--corpus", "CORPUS", "--workers", "0"], "at least 1"),
+        (["--count", "10", "--corpus", "CORPUS", "--stage", "stage9"], "unknown stage 'stage9'"),
+        (["--count", "10", "--corpus", "CORPUS", "--start", "90", "--end", "5"], "two_theta_min"),
+        (["--count", "10", "--corpus", "CORPUS", "--source", "random"], "takes no --corpus"),
+        (["--count", "10", "--corpus", "CORPUS", "--seed", "-1"], "0 or more"),
+        (["--count", "10", "--corpus", "CORPUS", "--device", "cuda", "--workers", "2"], "no accelerator"),
+        (["--count", "10", "--corpus", "README"], "not a corpus"),
+    ],
+)
+def test_bad_input_writes_nothing(tmp_path, corpus, arguments, message):
+    (tmp_path / "README").write_text("no corpus")
+    words = {"CORPUS": str(corpus), "README": str(tmp_path / "README")}
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["simulate", "--out", str(out), *(words.get(a, a) for a in arguments)])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, BadInput)
+    assert message in str(result.exception)
+    assert not out.exists()
+
+
+def test_command_and_sheet(tmp_path, corpus):
+    out = tmp_path / "out"
+    arguments = ["simulate", "--out", str(out), "--count", "9", "--corpus", str(corpus), "--show"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "9 patterns of stage2 (9 made now) in 1 file," in result.output
+    assert (out / "_contact-sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert not [p for p in out.iterdir() if "partial" in p.name or p.name.startswith(".")]
+    again = CliRunner().invoke(app, arguments)
+    assert "(0 made now)" in again.output
+    assert str(tmp_path) not in (out / "_manifest.json").read_text()
