@@ -5,6 +5,8 @@ A launcher gives the loop its own `Context` (`trainer.cluster` for Ray); nothing
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +54,13 @@ class Context(Protocol):
 
 @dataclass(frozen=True)
 class LocalContext:
-    """One process. resume: folder of a state to go on from."""
+    """One process. resume: folder of a state to go on from. deadline: monotonic time to stop at."""
 
     device: torch.device
     resume: Path | None = None
     rank: int = 0
     world: int = 1
+    deadline: float = math.inf
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network itself."""
@@ -78,8 +81,8 @@ class LocalContext:
         """Nobody to wait for."""
 
     def stopping(self) -> bool:
-        """Nobody to ask: signals come to this process itself."""
-        return False
+        """Whether the deadline has passed; signals come to this process itself."""
+        return time.monotonic() >= self.deadline
 
 
 def shard(batch: int, rank: int, world: int) -> tuple[int, int]:

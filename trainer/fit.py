@@ -9,6 +9,8 @@ RUN/checkpoint.safetensors, .json   averaged weights and card, written at the en
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +40,10 @@ CALIBRATION_START = 1_000_000
 
 @dataclass(frozen=True)
 class Request:
-    """What `fit` is asked for, beside the configuration and the budget."""
+    """What `fit` is asked for, beside the configuration and the budget.
+
+    minutes: wall time of this call, after which it saves and stops; the same request goes on from there.
+    """
 
     corpus: Path
     out: Path
@@ -48,10 +53,12 @@ class Request:
     max_shard_mb: float = 16.0
     compile: bool = False
     tensorboard: bool = False
+    minutes: float | None = None
 
 
 def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | None = None) -> Training:
     """Train (or go on training) and write RUN/checkpoint when the budget is used up."""
+    deadline = time.monotonic() + 60.0 * (math.inf if request.minutes is None else request.minutes)
     device = choose_device(request.device)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -62,7 +69,7 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
     request.out.mkdir(parents=True, exist_ok=True)
     asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
     write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
-    context = LocalContext(device, state)
+    context = LocalContext(device, state, deadline=deadline)
     run = make_run(config, budget, data, request)
     log = log or RunLog(request.out, tensorboard=request.tensorboard)
     try:
@@ -71,7 +78,7 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
             card = export(request.out, request.out / "checkpoint", "checkpoint", data=data)
             log.console.print(f"wrote {request.out / 'checkpoint.json'} ({card.hash})", soft_wrap=True)
         elif context.rank == 0:
-            log.console.print("interrupted; saved. The same command goes on from here.", soft_wrap=True)
+            log.console.print("stopped; saved. The same command goes on from here.", soft_wrap=True)
     finally:
         log.close()
     return training

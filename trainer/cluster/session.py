@@ -1,0 +1,92 @@
+"""Connecting to Ray, quietly and within a bounded time, and always letting go of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eg_agent.errors import BadInput, MissingExtra
+
+#: Seconds to wait for an answer from an address.
+ANSWER_SECONDS = 10.0
+#: Bytes of shared memory of a Ray that is started here: states travel by storage, corpora are small.
+OBJECT_STORE = 256 * 2**20
+#: Settings of Ray that are read from the environment; what the user has set stays.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+def require_ray() -> None:
+    """Raise MissingExtra where Ray is not installed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray.train
+        import ray.tune  # noqa: F401 - both belong to the extra
+    except ImportError as error:
+        raise MissingExtra("--ray", "train") from error
+
+
+@contextmanager
+def connected(address: str, *, cpus: int = 1, object_store: int = OBJECT_STORE) -> Iterator[None]:
+    """Be connected to Ray: "local" starts one on this machine and ends it, "auto" finds the one that runs
+    here, "HOST:PORT" is a cluster that this machine belongs to.
+
+    cpus: logical cores that a local Ray has at least. object_store: its shared memory, bytes.
+    A connection that this process has already is used and left as it is.
+    BadInput when nobody answers, or not a Ray of this version.
+    """
+    require_ray()
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address == "local":
+            ray.init(
+                address="local",
+                num_cpus=max(cpus, os.cpu_count() or 1),
+                object_store_memory=object_store,
+                include_dashboard=False,
+                **quiet,
+            )
+        else:
+            check_address(address)
+            ray.init(address=address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        ray.shutdown()
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BadInput(f"cannot use Ray at {address} ({reason}).") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """BadInput unless an address is "auto", or HOST:PORT and somebody listens there."""
+    if address == "auto":
+        return
+    if "://" in address:
+        raise BadInput(
+            f"--ray {address}: Ray Train does not run over Ray Client; run this command on a node of the "
+            "cluster with --ray auto, or send it there by `ray job submit`."
+        )
+    parts = re.fullmatch(r"(.+):(\d{1,5})", address)
+    if parts is None:
+        raise BadInput(f"--ray {address} is not local, auto or HOST:PORT (of the head node, mostly port 6379).")
+    try:
+        socket.create_connection((parts[1].strip("[]"), int(parts[2])), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise BadInput(f"nobody answers at --ray {address} ({reason}): start Ray there, or take local.") from error
