@@ -76,7 +76,7 @@ def random_crystal(
     # Special orbits hold fewer atoms than general ones; a third is near the mean over all groups.
     atoms = primitive * (general + special / 3)
     volume = atoms * per_atom * len(operations) / primitive
-    cell = _random_cell(space_group, volume, rng)
+    cell = random_cell(space_group, volume, rng)
     positions, kinds = _place(cell, operations, general, special, 0.62 * per_atom ** (1 / 3), elements, rng)
     order = stabiliser_orders(cell, operations, positions)
     amounts: dict[str, float] = {}
@@ -126,7 +126,7 @@ def _orbit_counts(rng: np.random.Generator, style: Style, primitive: int, max_at
     return general, int(rng.integers(0, 5))
 
 
-def _random_cell(
+def random_cell(
     space_group: int, volume: float, rng: np.random.Generator
 ) -> tuple[float, float, float, float, float, float]:
     """A cell of the volume (angstrom^3) that fits the space group's standard setting."""
