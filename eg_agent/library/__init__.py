@@ -1,0 +1,1 @@
+from eg_agent.library.library import Library

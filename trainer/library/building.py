@@ -1,0 +1,110 @@
+"""Building a library of known structures from a corpus, or from a folder of tables or CIF files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.errors import BadInput
+from eg_agent.library import Library
+from eg_agent.library.cells import cells_of_metrics
+from eg_agent.library.file import Entries
+from simulators.corpus import MINERAL, STRAIN_TYPES, Corpus
+
+#: Strongest peaks kept of a structure.
+MAX_PEAKS = 110
+#: Names of symmetry settings to try for a space group whose standard letter is centred.
+_CENTRED = {"A": "CAIBF", "B": "CAIBF", "C": "CAIBF", "I": "IFCAB", "F": "FICAB", "R": "R"}
+
+
+def kinds_of_strain() -> npt.NDArray[np.int8]:
+    """int8 [types, 6]: `STRAIN_TYPES` as `eg_agent.library.kernels.strained` wants them."""
+    rows = []
+    for _, stretch, shear in STRAIN_TYPES:
+        names = sorted(set(stretch))
+        row = [names.index(s) for s in stretch]
+        angles = sorted({s for s in shear if s >= 0})
+        row += [len(names) + angles.index(s) if s >= 0 else -1 for s in shear]
+        rows.append(row)
+    return np.array(rows, dtype=np.int8)
+
+
+def centring(space_group: int, cell: npt.NDArray[np.float32], hkl: npt.NDArray[np.int8]) -> str:
+    """Centring letter of a structure in its own axes.
+
+    The space group says whether the lattice is centred at all; which letter it is in these axes (I2/a
+    is C2/c in others) shows in the indices of its reflections.
+    """
+    found = gemmi.find_spacegroup_by_number(int(space_group))
+    letter = found.hm[0] if found is not None else "P"
+    if letter == "P":
+        return "P"
+    if letter == "R":
+        return "R" if abs(float(cell[5]) - 120.0) < 0.5 and abs(float(cell[3]) - 90.0) < 0.5 else "P"
+    h, k, l = hkl.astype(np.int64).T  # noqa: E741
+    rules = {
+        "A": ((k + l) % 2 == 0).all(),
+        "B": ((h + l) % 2 == 0).all(),
+        "C": ((h + k) % 2 == 0).all(),
+        "I": ((h + k + l) % 2 == 0).all(),
+        "F": ((h + k) % 2 == 0).all() and ((h + l) % 2 == 0).all(),
+    }
+    order = letter + _CENTRED[letter].replace(letter, "")
+    return next((name for name in order if rules[name]), "P")
+
+
+def niggli(cell: npt.ArrayLike, letter: str) -> tuple[float, ...]:
+    """Niggli-reduced primitive cell (angstrom, degrees) of a conventional cell with a centring letter."""
+    gruber = gemmi.GruberVector(gemmi.UnitCell(*(float(v) for v in np.asarray(cell))), letter)
+    gruber.niggli_reduce(1e-5)
+    return tuple(gruber.cell_parameters())
+
+
+def library_of_corpus(
+    corpus: Corpus, rows: npt.NDArray[np.int64] | None = None, *, random: bool = False
+) -> Library:
+    """The structures of a corpus (all, or `rows`) as a library; random crystals only if asked for.
+
+    Peaks are the strongest of the corpus's (as a diffractometer with Cu K-alpha sees them); a structure
+    in the corpus twice stays twice.
+    """
+    chosen = np.arange(len(corpus)) if rows is None else np.asarray(rows, dtype=np.int64)
+    if not random:
+        chosen = chosen[corpus.source[chosen] <= MINERAL]
+    if not len(chosen):
+        raise BadInput("there is no real structure to make a library of: give structures, or a corpus of them.")
+    counts = np.minimum(np.diff(corpus.offset)[chosen], MAX_PEAKS)
+    offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    take = np.arange(offset[-1]) - np.repeat(offset[:-1], counts) + np.repeat(corpus.offset[chosen], counts)
+    hkl = corpus.hkl[take]
+    reduced = np.array(
+        [
+            niggli(corpus.cell[row], centring(corpus.space_group[row], corpus.cell[row], hkl[low:high]))
+            for row, low, high in zip(chosen, offset[:-1], offset[1:], strict=True)
+        ],
+        dtype=np.float32,
+    )
+    names, formulas = corpus.names, corpus.formulas
+
+    def lines(texts: list[str]) -> npt.NDArray[np.uint8]:
+        return np.frombuffer("".join(f"{t}\n" for t in texts).encode(), dtype=np.uint8)
+
+    return Library(
+        Entries(
+            group=corpus.group[chosen].astype(np.uint8),
+            space_group=corpus.space_group[chosen].astype(np.uint8),
+            cell=corpus.cell[chosen].astype(np.float32),
+            niggli=reduced,
+            kinds=kinds_of_strain()[corpus.strain_type[chosen]],
+            offset=offset,
+            hkl=hkl,
+            level=corpus.level[take],
+            id_text=lines([names[i] for i in chosen]),
+            formula_text=lines([formulas[i] for i in chosen]),
+        )
+    )
