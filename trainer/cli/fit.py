@@ -15,7 +15,10 @@ from eg_agent.errors import BadInput
 def fit(
     corpus: Annotated[Path, typer.Option(help="Corpus file from eg-train prepare.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
-    config: Annotated[str, typer.Option(help="small, paper, small-gpu or tiny.")] = "small",
+    config: Annotated[str, typer.Option(help="Name of a configuration; a wrong one lists them.")] = "small",
+    stage: Annotated[
+        str | None, typer.Option(help="Stage of the curriculum, instead of the configuration's.")
+    ] = None,
     patterns: Annotated[int | None, typer.Option(help="Budget: patterns to see.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Budget: seconds of training, resumptions included.")
@@ -28,13 +31,29 @@ def fit(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[Literal["auto", "never"], typer.Option(help="Go on from a state in --out.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice.")] = None,
-    max_shard_mb: Annotated[float, typer.Option(help="Largest file of a state, MiB.")] = 16.0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall time of this call: then save and stop; call again to go on.")
+    ] = None,
+    part_mib: Annotated[
+        float, typer.Option("--part-mib", "--max-shard-mb", help="Largest file of a state, MiB.")
+    ] = 16.0,
     compile: Annotated[bool, typer.Option(help="torch.compile the network: worth it on a GPU.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Write TensorBoard events too.")] = False,
+    ray: Annotated[
+        str | None, typer.Option(help="Train on Ray: local, auto, or HOST:PORT of the cluster's head.")
+    ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="On Ray: how many, or the fewest and most, like 2:16. Default: 1.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="On Ray: folder or URL of this run that all nodes see. Default: OUT/ray."),
+    ] = None,
 ) -> None:
     """Train a network on simulated patterns of a corpus, within a budget; Ctrl-C saves.
 
-    Give one of --patterns, --seconds and --until. Without any it trains for 20 minutes.
+    Give one of --patterns, --seconds and --until. Without any it trains for 20 minutes. The same command
+    goes on where it was stopped, with --ray or without.
     """
     from trainer.config import Budget
     from trainer.config import config as named_config
@@ -46,13 +65,30 @@ def fit(
         settings = replace(settings, seed=seed)
     if batch is not None:
         settings = replace(settings, batch=batch)
-    if settings.batch < 1 or (threads is not None and threads < 1) or max_shard_mb <= 0:
-        raise BadInput("--batch, --threads and --max-shard-mb must be greater than 0.")
+    if stage is not None:
+        settings = replace(settings, curriculum=stage)
+    positive = (
+        settings.batch,
+        1 if threads is None else threads,
+        part_mib,
+        1 if minutes is None else minutes,
+    )
+    if min(positive) <= 0:
+        raise BadInput("--batch, --threads, --part-mib and --minutes must be greater than 0.")
     if patterns is None and seconds is None and until is None:
         seconds = 1200.0
     budget = Budget(patterns, seconds, None if until is None else unix_time(until))
-    request = Request(corpus, out, resume, device, threads, max_shard_mb, compile, tensorboard)
-    run_fit(settings, budget, request)
+    request = Request(corpus, out, resume, device, threads, part_mib, compile, tensorboard, minutes)
+    if ray is None:
+        if workers is not None or storage is not None:
+            raise BadInput(
+                "--workers and --storage are for training on Ray: add --ray local, auto or HOST:PORT."
+            )
+        run_fit(settings, budget, request)
+        return
+    from trainer.cluster.launcher import Cluster, fit_on_ray, workers_range
+
+    fit_on_ray(settings, budget, request, Cluster(ray, workers_range(workers or "1"), storage))
 
 
 def unix_time(text: str) -> float:

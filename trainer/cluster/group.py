@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,7 +24,7 @@ class GroupContext:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        self._talk = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._talk: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network with gradients averaged over ranks in `backward` (DDP).

@@ -8,6 +8,7 @@ last state in OUT/state too, so the next call may be with Ray or without.
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -42,7 +43,6 @@ class Cluster:
 
     address: "local", "auto" or "HOST:PORT". workers: fewest and most; Ray takes what there is between.
     storage: folder or URL of this run, for all nodes to write; none: OUT/ray.
-    minutes: of wall time of this call, Ray's start included; then the run is saved and stops.
     max_failures: worker groups that may be lost; start_failures: that may fail to start.
     start_minutes: to wait for the fewest workers. resize_seconds: between two looks for more workers.
     """
@@ -50,7 +50,6 @@ class Cluster:
     address: str = "local"
     workers: tuple[int, int] = (1, 1)
     storage: str | None = None
-    minutes: float | None = None
     max_failures: int = 8
     start_failures: int = 4
     start_minutes: float = 10.0
@@ -72,7 +71,8 @@ def fit_on_ray(
 ) -> Mapping[str, float]:
     """Train (or go on training) on Ray and write OUT/checkpoint when the budget is used up.
 
-    Returns step, patterns, interrupted (0 or 1) and the last held-out figures. Raises BadInput when Ray, the
+    `request.minutes` counts from this call, Ray's start included. Returns step, seen (patterns),
+    interrupted (0 or 1) and the last held-out figures. Raises BadInput when Ray, the
     storage, the corpus or a resumed state cannot be used, and when workers fail more often than allowed.
     """
     began = time.monotonic()
@@ -84,13 +84,13 @@ def fit_on_ray(
     require_ray()
     corpus = _read_corpus(request.corpus)
     storage = open_storage(cluster.storage or str(request.out / "ray"))
-    if request.resume == "never":
-        storage.clear()
-    request.out.mkdir(parents=True, exist_ok=True)
-    asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
-    write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
     threads = request.threads or 1
     with connected(cluster.address, cpus=cluster.workers[0] * threads):
+        if request.resume == "never":
+            storage.clear()
+        request.out.mkdir(parents=True, exist_ok=True)
+        asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
+        write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
         launch = _Launch(config, budget, request, cluster, storage, console)
         result = launch.run(corpus, threads, began)
         _bring_home(result.checkpoint, request.out)
@@ -157,26 +157,27 @@ class _Launch:
     def _attend(self, thread: threading.Thread, began: float) -> None:
         import ray
 
-        deadline = float("inf") if self.cluster.minutes is None else began + 60.0 * self.cluster.minutes
+        minutes = self.request.minutes
+        deadline = math.inf if minutes is None else began + 60.0 * minutes
         patience = time.monotonic() + 60.0 * self.cluster.start_minutes
         while thread.is_alive():
             thread.join(LOOK_SECONDS)
             self._print()
             if time.monotonic() > deadline:
                 self.desk.ask_to_stop.remote()
-                deadline = float("inf")
+                deadline = math.inf
             if time.monotonic() > patience:
                 if not ray.get(self.desk.groups.remote()):
                     raise BadInput(self._short_of_workers())
-                patience = float("inf")
+                patience = math.inf
 
     def _short_of_workers(self) -> str:
         import ray
 
         has = ray.cluster_resources()
         return (
-            f"Ray could not start {self.cluster.workers[0]} workers within {self.cluster.start_minutes:g} minutes: "
-            f"the cluster has {has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs in all; "
+            f"Ray could not start {self.cluster.workers[0]} workers within "
+            f"{self.cluster.start_minutes:g} minutes: the cluster has {has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs in all; "
             "lower --workers or --threads, or add nodes."
         )
 
@@ -200,9 +201,7 @@ class _Launch:
         gpu = self.request.device.startswith("cuda") or (
             self.request.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
         )
-        job = Job(
-            self.config, self.budget, self.request, ray.put(corpus), self._start(), self.desk, threads
-        )
+        job = Job(self.config, self.budget, self.request, ray.put(corpus), self._start(), self.desk, threads)
         return TorchTrainer(
             lambda: work(job),
             torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
@@ -275,13 +274,13 @@ def _read_corpus(path: Path) -> bytes:
 
 def _bring_home(checkpoint: Any, out: Path) -> None:
     """Make a checkpoint in the storage OUT/state, and its logs OUT's."""
-    from trainer.cluster.worker import copy_figures
+    from trainer.cluster.worker import move_figures
 
     new, current, old = (out / name for name in ("state.new", "state", "state.old"))
     shutil.rmtree(new, ignore_errors=True)
     checkpoint.to_directory(str(new))
     read_index(new)  # every shard is whole, or this says which one is not
-    copy_figures(new, out)
+    move_figures(new, out)
     shutil.rmtree(old, ignore_errors=True)
     if current.exists():
         current.rename(old)
@@ -305,9 +304,11 @@ def _remembered(out: Path) -> Any:
 def _reason(error: BaseException) -> str:
     """One line of what ended a run of Ray Train, and where to read more."""
     inner = getattr(error, "worker_failures", None)
-    cause: BaseException = next(iter(inner.values())) if inner else getattr(error, "controller_failure", error)
+    cause: BaseException = (
+        next(iter(inner.values())) if inner else getattr(error, "controller_failure", error)
+    )
     lines = [line.strip() for line in str(cause).strip().splitlines() if line.strip()]
     said = lines[-1] if lines else type(cause).__name__
-    return f"{said.rstrip('.')}. Ray's logs are in /tmp/ray/session_latest/logs; the last saved state is intact."
-
-
+    return (
+        f"{said.rstrip('.')}. Ray's logs are in /tmp/ray/session_latest/logs; the last saved state is intact."
+    )

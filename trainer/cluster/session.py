@@ -84,9 +84,13 @@ def check_address(address: str) -> None:
         )
     parts = re.fullmatch(r"(.+):(\d{1,5})", address)
     if parts is None:
-        raise BadInput(f"--ray {address} is not local, auto or HOST:PORT (of the head node, mostly port 6379).")
+        raise BadInput(
+            f"--ray {address} is not local, auto or HOST:PORT (of the head node, mostly port 6379)."
+        )
     try:
         socket.create_connection((parts[1].strip("[]"), int(parts[2])), timeout=ANSWER_SECONDS).close()
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise BadInput(f"nobody answers at --ray {address} ({reason}): start Ray there, or take local.") from error
+        raise BadInput(
+            f"nobody answers at --ray {address} ({reason}): start Ray there, or take local."
+        ) from error

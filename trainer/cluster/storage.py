@@ -45,7 +45,7 @@ class Storage:
 
 
 def open_storage(text: str) -> Storage:
-    """The folder behind a path or URL, after writing and deleting a small file in it.
+    """The folder behind a path or URL, after writing a small file in it; nothing of that is left behind.
 
     BadInput when it cannot be written, or when its protocol is unknown or needs another package.
     """
@@ -54,15 +54,32 @@ def open_storage(text: str) -> Storage:
     if not path.rpartition("/")[2]:
         raise BadInput(f"--storage {text} is no folder for a run: name one, like s3://bucket/runs/first.")
     storage = Storage(filesystem, path, text, local)
+    made = _first_missing(storage)
     probe = f"{path}/.probe-{uuid.uuid4().hex}"
     try:
         filesystem.create_dir(path, recursive=True)
         with filesystem.open_output_stream(probe) as file:
             file.write(b"probe")
         filesystem.delete_file(probe)
+        if made is not None:
+            filesystem.delete_dir(made)
     except Exception as error:  # each protocol raises its own
         raise BadInput(f"--storage {text} cannot be written ({_first_line(error)}).") from error
     return storage
+
+
+def _first_missing(storage: Storage) -> str | None:
+    """The outermost folder on the way that is not there yet; None for buckets, where folders are names."""
+    from pyarrow.fs import FileType
+
+    if not storage.local:
+        return None
+    missing = None
+    for folder in (Path(storage.path), *Path(storage.path).parents):
+        if storage.filesystem.get_file_info(str(folder)).type != FileType.NotFound:
+            break
+        missing = str(folder)
+    return missing
 
 
 def _resolve(text: str) -> tuple[pyarrow.fs.FileSystem, str, bool]:

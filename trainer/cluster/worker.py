@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import ray
 import ray.train
@@ -90,7 +90,7 @@ class RayContext(GroupContext):
         if self.rank == 0 and self._answer is None and time.monotonic() - self._looked > LOOK_SECONDS:
             self._answer, self._looked = self._job.desk.stopping.remote(), time.monotonic()
         if self._answer is not None and ray.wait([self._answer], timeout=0)[0]:
-            self._stop, self._answer = self._stop or ray.get(self._answer), None
+            self._stop, self._answer = bool(ray.get(self._answer)), None
         return self._stop
 
 
@@ -122,7 +122,7 @@ def _train(job: Job, folder: Path) -> dict[str, float]:
     data = open_data(corpus, job.config, context.device)
     corpus.unlink()
     run = make_run(job.config, job.budget, data, replace(job.request, out=folder))
-    log = RunLog(folder, Console(file=DeskWriter(job.desk), highlight=False, width=100))
+    log = RunLog(folder, Console(file=cast(IO[str], DeskWriter(job.desk)), highlight=False, width=100))
     checked: Context = context
     try:
         training = train(run, checked, log)
@@ -130,7 +130,7 @@ def _train(job: Job, folder: Path) -> dict[str, float]:
         log.close()
     return {
         "step": training.step,
-        "patterns": training.patterns,
+        "seen": training.patterns,
         "interrupted": float(training.interrupted),
         **training.held_out,
     }
@@ -143,6 +143,16 @@ def copy_figures(source: Path, target: Path) -> None:
             shutil.copy(source / name, target / name)
         elif (source / name).is_dir():
             shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+
+
+def move_figures(source: Path, target: Path) -> None:
+    """The same, and delete them at the source."""
+    copy_figures(source, target)
+    for name in FIGURES:
+        if (source / name).is_dir():
+            shutil.rmtree(source / name)
+        else:
+            (source / name).unlink(missing_ok=True)
 
 
 def _step(state: Path) -> int:
