@@ -17,8 +17,8 @@ class Distance:
 
     auc: probability that a simulated value exceeds a measured one, ties half: 0.5 for equal samples.
     auc_low, auc_high: 95 % interval of it by bootstrap over compounds.
-    ks: Kolmogorov-Smirnov distance, 0-1. wasserstein: earth mover's distance over the measured
-    interquartile range. measured, simulated: medians. n: measured patterns that have the statistic.
+    ks: Kolmogorov-Smirnov distance, 0-1. wasserstein: earth mover's distance over the standard deviation of
+    both samples together. measured, simulated: medians. n: measured patterns that have the statistic.
     missing: shares of patterns without it, measured and simulated.
     """
 
@@ -67,7 +67,7 @@ def distance(
     share, count = np.bincount(member, weights=_share_below(s, m)), np.bincount(member)
     drawn = np.random.default_rng(seed).integers(count.size, size=(draws, count.size))
     low, high = np.percentile(share[drawn].sum(axis=1) / count[drawn].sum(axis=1), [2.5, 97.5])
-    spread = np.subtract(*np.percentile(m, [75, 25]))
+    spread = float(np.std(np.concatenate([s, m])))
     return Distance(
         auc=auc(s, m),
         auc_low=float(low),

@@ -62,12 +62,14 @@ def baseline(intensity: npt.ArrayLike, step: float) -> Floats:
     """[B, L] slow part below the lines of patterns [B, L] on an axis of `step` degrees.
 
     Statistics-sensitive non-linear iterative peak clipping (SNIP: Ryan et al., Nucl. Instrum. Methods
-    B 34 (1988) 396) of the square root, on a running mean so that it follows the middle of the noise.
+    B 34 (1988) 396) of the square root, on a running mean, with windows from BASELINE_REACH down by
+    factors of the square root of 2: all windows in between would add up to clipping humps away.
     """
     y = np.atleast_2d(np.asarray(intensity, dtype=np.float64))
     smooth = uniform_filter1d(y, _points(BASELINE_SMOOTHING, step), axis=1, mode="nearest")
     v = np.sqrt(np.maximum(smooth, 0.0))
-    for reach in range(_points(BASELINE_REACH, step), 0, -1):
+    reaches = {_points(BASELINE_REACH * 2.0 ** (-k / 2), step) for k in range(9)}
+    for reach in sorted(reaches, reverse=True):
         both = np.pad(v, ((0, 0), (reach, reach)), mode="edge")
         np.minimum(v, 0.5 * (both[:, : v.shape[1]] + both[:, 2 * reach :]), out=v)
     return v * v
@@ -80,10 +82,11 @@ def statistics(
 
     fwhm_*: median full width at half maximum (degrees) of the isolated lines in a range of angles.
     tail_ratio: median of the full width at a fifth of the height over the FWHM, below 55 degrees (1.52 for
-    a Gaussian, 2 for a Lorentzian). background_share: area of the baseline over the whole. background_low:
-    its share below 30 degrees. zero_share: points that are 0 or less. noise: standard deviation of white
-    noise that fits the second differences where no line is, over the highest point. roughness: correlation
-    of neighbouring differences there, -0.5 for white noise, higher for smoothed or interpolated patterns.
+    a Gaussian, 2 for a Lorentzian). background_share: of the area, what is not in lines. background_low:
+    share of the baseline below 30 degrees. zero_share: points that are 0 or less. noise: standard
+    deviation of white noise that fits the second differences where no line is, over the highest point.
+    roughness: correlation of neighbouring differences there, -0.5 for white noise, higher for smoothed or
+    interpolated patterns.
     lines: how many stand out. strong_lines: of at least 20 % of the highest. median_line: their median
     height over the highest. low_angle_share: of the area above the baseline. covered: share of the axis.
     """
@@ -96,35 +99,76 @@ def statistics(
     return found
 
 
-def _of_one(y: Floats, x: Floats) -> dict[str, float]:
-    """Statistics of the covered part of one pattern: intensity [n] at angles [n], uniform but for gaps."""
+@dataclass(frozen=True, eq=False)
+class _Split:
+    """A pattern [n], highest point 1, apart into baseline and net; the quiet points; lines by index."""
+
+    y: Floats
+    base: Floats
+    net: Floats
+    quiet: npt.NDArray[np.bool_]
+    noise: float
+    lines: npt.NDArray[np.intp]
+    step: float
+
+
+def _split(y: Floats, x: Floats) -> _Split | None:
+    """Covered part of a pattern at angles [n], uniform but for gaps; None where there is next to nothing."""
     if y.size < 200 or not y.max() > 0:
-        return {}
+        return None
     step = float(np.median(np.diff(x)))
     y = y / y.max()
     base = baseline(y, step)[0]
     net = y - base
     quiet = _quiet(y, base, step)
     noise = _noise(y, quiet)
+    return _Split(y, base, net, quiet, noise, _lines(net, noise, step), step)
+
+
+def _of_one(y: Floats, x: Floats) -> dict[str, float]:
+    """Statistics of the covered part of one pattern: intensity [n] at angles [n]."""
+    split = _split(y, x)
+    if split is None:
+        return {}
+    base, lines = split.base, split.lines
+    net = _above_noise(split)
+    total = max(float(np.maximum(split.y, 0.0).sum()), 1e-12)
     result = {
-        "background_share": float(base.sum() / max(np.maximum(y, 0.0).sum(), 1e-12)),
-        "zero_share": float(np.mean(y <= 1e-7)),
-        "noise": max(noise, 1e-6),
-        "roughness": _roughness(y, quiet),
+        "background_share": float(np.clip(1.0 - net.sum() / total, 0.0, 1.0)),
+        "zero_share": float(np.mean(split.y <= 1e-7)),
+        "noise": max(split.noise, 1e-6),
+        "roughness": _roughness(split.y, split.quiet),
+        "lines": float(max(len(lines), 1)),
     }
     if x[0] < LOW_ANGLE - 10.0 and x[-1] > LOW_ANGLE + 10.0:
         low = x < LOW_ANGLE
         result["low_angle_share"] = float(net[low].sum() / max(net.sum(), 1e-12))
         if result["background_share"] > 0.02:
             result["background_low"] = float(base[low].sum() / base.sum())
-    lines = _lines(net, noise, step)
-    result["lines"] = float(max(len(lines), 1))
-    if len(lines):
-        height = net[lines]
-        result["strong_lines"] = float((height >= 0.2 * height.max()).sum())
-        result["median_line"] = float(np.median(height / height.max()))
-        result |= _widths(net, x, lines, noise, step)
+    if not len(lines):
+        return result
+    height = split.net[lines]
+    result["strong_lines"] = float((height >= 0.2 * height.max()).sum())
+    result["median_line"] = float(np.median(height / height.max()))
+    widths = _widths(split.net, x, lines, split.noise, split.step)
+    for name, (first, last) in RANGES.items():
+        here = (widths.angle >= first) & (widths.angle < last)
+        if here.any():
+            result[name] = float(np.median(widths.fwhm[here]))
+    clear = np.isfinite(widths.ratio) & (widths.angle < 55.0)
+    if clear.any():
+        result["tail_ratio"] = float(np.median(widths.ratio[clear]))
     return result
+
+
+def _above_noise(split: _Split) -> Floats:
+    """[n] net intensity where its running mean is three times its noise above the baseline, 0 elsewhere.
+
+    The baseline runs along the lower side of noise, so that all net intensity together would count noise.
+    """
+    points = _points(BASELINE_SMOOTHING, split.step)
+    mean = uniform_filter1d(split.net, points, mode="nearest")
+    return np.where(mean > 3.0 * split.noise / np.sqrt(points), split.net, 0.0)
 
 
 def _points(degrees: float, step: float) -> int:
@@ -163,13 +207,20 @@ def _lines(net: Floats, noise: float, step: float) -> npt.NDArray[np.intp]:
     return found
 
 
-def _widths(
-    net: Floats, x: Floats, lines: npt.NDArray[np.intp], noise: float, step: float
-) -> dict[str, float]:
-    result: dict[str, float] = {}
+@dataclass(frozen=True, eq=False)
+class _Widths:
+    """Of the lines that stand alone: angle [k] and FWHM [k], degrees; ratio [k] of the width at a fifth of
+    the height to the FWHM, NaN where a neighbour is too near for it."""
+
+    angle: Floats
+    fwhm: Floats
+    ratio: Floats
+
+
+def _widths(net: Floats, x: Floats, lines: npt.NDArray[np.intp], noise: float, step: float) -> _Widths:
     strong = lines[net[lines] > max(WIDTH_SHARE * net.max(), WIDTH_NOISE * noise)]
     if not len(strong):
-        return result
+        return _Widths(np.empty(0), np.empty(0), np.empty(0))
     full = (net[strong], np.zeros_like(strong), np.full_like(strong, net.size - 1))
     half, _, left, right = signal.peak_widths(net, strong, rel_height=0.5, prominence_data=full)
     fifth, _, far_left, far_right = signal.peak_widths(net, strong, rel_height=0.8, prominence_data=full)
@@ -181,12 +232,28 @@ def _widths(
         return inside & (ratio > 0.5) & (ratio < 2.0)
 
     isolated = alone(left, right) & (half * step < 1.5)
-    angle = x[strong]
-    for name, (low, high) in RANGES.items():
-        here = isolated & (angle >= low) & (angle < high)
-        if here.any():
-            result[name] = float(np.median(half[here]) * step)
-    clear = isolated & alone(far_left, far_right) & (angle < 55.0) & (net[strong] > 0.15 * net.max())
-    if clear.any():
-        result["tail_ratio"] = float(np.median(fifth[clear] / half[clear]))
-    return result
+    clear = alone(far_left, far_right) & (net[strong] > 0.15 * net.max())
+    ratio = np.where(clear, fifth / half, np.nan)
+    return _Widths(x[strong][isolated], half[isolated] * step, ratio[isolated])
+
+
+def line_widths(
+    intensity: npt.ArrayLike, coverage: npt.ArrayLike, two_theta: npt.ArrayLike
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """Angles [k] and FWHM [k] (degrees) of all isolated lines of patterns [B, L], and the pattern of each."""
+    y = np.atleast_2d(np.asarray(intensity, dtype=np.float64))
+    covered = np.atleast_2d(np.asarray(coverage, dtype=bool))
+    x = np.asarray(two_theta, dtype=np.float64)
+    found, number = [], []
+    for i in range(len(y)):
+        split = _split(y[i][covered[i]], x[covered[i]])
+        if split is not None:
+            found.append(_widths(split.net, x[covered[i]], split.lines, split.noise, split.step))
+            number.append(np.full(len(found[-1].angle), i))
+    if not found:
+        return np.empty(0), np.empty(0), np.empty(0, np.int64)
+    return (
+        np.concatenate([w.angle for w in found]),
+        np.concatenate([w.fwhm for w in found]),
+        np.concatenate(number),
+    )
