@@ -150,6 +150,12 @@ class Crystal:
         if not count:
             raise BadInput(f"{self.name or 'crystal'} has no atoms: give at least one site.")
         check_cell(self.cell, self.operations, self.name or "crystal")
+        unknown = sorted({e for e in self.elements if gemmi.Element(e).atomic_number == 0})
+        if unknown:
+            raise BadInput(
+                f"{self.name or 'crystal'}: {', '.join(map(repr, unknown))} is no chemical element: "
+                "give symbols such as 'Fe'."
+            )
         if not np.isfinite(self.fractional).all():
             raise BadInput(f"{self.name or 'crystal'} has coordinates that are not numbers.")
         object.__setattr__(self, "group", group_of_space_group(self.space_group))
@@ -164,12 +170,15 @@ class Crystal:
         """[n] order of each site's symmetry group: 1 on the general position."""
         return stabiliser_orders(self.cell, self.operations, self.fractional)
 
+    def orbit(self, site: int) -> npt.NDArray[np.float64]:
+        """All images of one site in the cell, fractional coordinates [m, 3] in 0..1."""
+        return _distinct(_images(self.operations, self.fractional[site : site + 1])[0], metric(self.cell))
+
     def expanded(self) -> tuple[npt.NDArray[np.float64], list[str], npt.NDArray[np.float64]]:
         """All atoms of the cell: fractional coordinates [k, 3] in 0..1, elements [k], occupancies [k]."""
         positions, elements, occupancies = [], [], []
-        g = metric(self.cell)
-        for xyz, element, occupancy in zip(self.fractional, self.elements, self.occupancy):
-            orbit = _distinct(_images(self.operations, xyz[None])[0], g)
+        for site, (element, occupancy) in enumerate(zip(self.elements, self.occupancy)):
+            orbit = self.orbit(site)
             positions.append(orbit)
             elements.extend([element] * len(orbit))
             occupancies.extend([float(occupancy)] * len(orbit))

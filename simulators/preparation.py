@@ -6,7 +6,7 @@ worker processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,18 @@ import numpy as np
 
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import groups
-from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus, merge, pack
-from simulators.crystal import Crystal, metric
+from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus, held_out, merge, pack
+from simulators.crystal import Crystal
+from simulators.crystal_source import found_group, keeps_group
+from simulators.perturbation import Perturbation, perturbed
 from simulators.random_crystals import Style, random_crystal
-from simulators.structures import computed_crystals, count_rows, crystal_from_cif, mineral_crystals
+from simulators.structures import (
+    computed_crystals,
+    count_rows,
+    crystal_from_cif,
+    mineral_crystals,
+    no_structures,
+)
 from simulators.textbook import hold_out
 
 #: Share of organic and metal-organic crystals in each space group, percent: the twenty most frequent
@@ -28,6 +36,10 @@ MOLECULAR_SPACE_GROUPS: dict[int, float] = {
 }  # fmt: skip
 
 
+#: Perturbation of the copies of a corpus. Streams strain cells and damp intensities themselves.
+COPIES = Perturbation()
+
+
 @dataclass(frozen=True)
 class PreparationConfig:
     """What goes into a corpus.
@@ -35,12 +47,18 @@ class PreparationConfig:
     random_target: random crystals are added to each group until real and random ones together reach
     this number, but at least random_least of them, so that every group is learned from both.
     molecular: number of random molecular crystals (CSD frequencies of space groups).
-    seed: of the random crystals. rows: only the first rows of each table (for tests), or all.
+    perturbed: copies of each real structure with other intensities and cells but the same symmetry
+    (see `simulators.perturbation`); a copy in which spglib finds another group is left out.
+    hold_out_textbook: keep the demo's structures out of training (docs/decisions/0002).
+    seed: of the random crystals and the copies. rows: only the first rows of each table (for tests),
+    or all.
     """
 
     random_target: int = 450
     random_least: int = 150
     molecular: int = 8000
+    perturbed: int = 0
+    hold_out_textbook: bool = True
     seed: int = 1
     rows: int | None = None
 
@@ -53,6 +71,7 @@ class _Task:
     stop: int = 0
     group: int = 0
     seed: int = 0
+    copies: int = 0
 
 
 def confirmed_random_crystal(space_group: int, rng: np.random.Generator, style: Style) -> Crystal:
@@ -64,27 +83,24 @@ def confirmed_random_crystal(space_group: int, rng: np.random.Generator, style: 
     raise BadInput(f"no random crystal of space group {space_group} kept its symmetry in 20 attempts.")
 
 
-def found_group(crystal: Crystal, symprec: float = 1e-4) -> int:
-    """Extinction group of the space group that spglib finds in the expanded cell; 0 for none."""
-    import spglib
-
-    from eg_agent.symmetry import group_of_space_group
-
-    positions, elements, _ = crystal.expanded()
-    kinds = {e: i for i, e in enumerate(sorted(set(elements)))}
-    lattice = np.linalg.cholesky(metric(crystal.cell))
-    cell = (lattice.tolist(), positions.tolist(), [kinds[e] for e in elements])
-    found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-    return 0 if found is None else group_of_space_group(int(found.number))
+def _with_copies(crystals: Iterable[Crystal], source: int, task: _Task) -> Iterator[tuple[Crystal, int]]:
+    """Each crystal, followed by its perturbed copies: those that keep group and split."""
+    for place, crystal in enumerate(crystals):
+        yield crystal, source
+        for copy in range(task.copies):
+            rng = np.random.default_rng([task.seed, 2000 + source, task.start, place, copy])
+            other = perturbed(crystal, rng, COPIES, name=f"{crystal.name} ~{copy + 1}")
+            if held_out(other.formula) == held_out(crystal.formula) and keeps_group(other):
+                yield other, source
 
 
 def _crystals(task: _Task) -> Iterator[tuple[Crystal, int]]:
     if task.kind == "computed":
-        yield from ((c, COMPUTED) for c in computed_crystals(task.path, task.start, task.stop))
+        yield from _with_copies(computed_crystals(task.path, task.start, task.stop), COMPUTED, task)
     elif task.kind == "mineral":
-        yield from ((c, MINERAL) for c in mineral_crystals(task.path, task.start, task.stop))
+        yield from _with_copies(mineral_crystals(task.path, task.start, task.stop), MINERAL, task)
     elif task.kind == "cif":
-        yield (crystal_from_cif(task.path), MINERAL)
+        yield from _with_copies([crystal_from_cif(task.path)], MINERAL, task)
     elif task.kind == "random":
         members = groups()[task.group - 1].space_groups
         for index in range(task.start, task.stop):
@@ -126,10 +142,15 @@ def prepare(
         path = folder / f"{name}.parquet"
         if path.is_file():
             count = min(count_rows(path), config.rows or 10**9)
-            tasks += _chunks(kind, count, size, path=str(path))
-    tasks += [_Task("cif", str(path)) for path in sorted(folder.glob("*.cif"))]
+            copies: dict[str, int] = {"seed": config.seed, "copies": config.perturbed}
+            tasks += _chunks(kind, count, size, path=str(path), **copies)
+    files = sorted(folder.glob("*.cif"))
+    tasks += [
+        _Task("cif", str(path), start=i, seed=config.seed, copies=config.perturbed)
+        for i, path in enumerate(files)
+    ]
     if not tasks:
-        raise BadInput(f"{folder} holds no structures: give a folder with parquet tables or CIF files.")
+        raise no_structures(folder)
     random_tasks = len(groups()) + (config.molecular + 499) // 500
     total, done = len(tasks) + random_tasks, 0
 
@@ -142,12 +163,13 @@ def prepare(
 
     with _pool(workers) as run:
         real = merge(finished(part) for part in run(_run, tasks))
-        counts = np.bincount(real.group, minlength=100)
+        counts = np.bincount(real.group, minlength=100) // (1 + config.perturbed)
         more: list[_Task] = _chunks("molecular", config.molecular, 500, seed=config.seed)
         for group in range(1, 100):
             wanted = max(config.random_least, config.random_target - int(counts[group]))
             more.append(_Task("random", stop=wanted, group=group, seed=config.seed))
-        return hold_out(merge([real, *(finished(part) for part in run(_run, more))]))
+        whole = merge([real, *(finished(part) for part in run(_run, more))])
+    return hold_out(whole) if config.hold_out_textbook else whole
 
 
 class _pool:

@@ -122,12 +122,13 @@ def computed_crystals(path: str | Path, start: int = 0, stop: int | None = None)
     table = _table(Path(path), _MP_COLUMNS)
     last: int = table.num_rows if stop is None else stop
     for batch in table.slice(start, last - start).to_batches(2000):
-        for row in batch.to_pylist():
-            elements = tuple(gemmi.Element(z).name for z in row["asym_species"])
-            operations = operations_from_hall(row["hall_number"])
-            yield _crystal(
-                row["conv_lattice"], operations, elements, row, row["spacegroup_number"], row["id"]
-            )
+        yield from map(_computed, batch.to_pylist())
+
+
+def _computed(row: dict[str, Any]) -> Crystal:
+    elements = tuple(gemmi.Element(z).name for z in row["asym_species"])
+    operations = operations_from_hall(row["hall_number"])
+    return _crystal(row["conv_lattice"], operations, elements, row, row["spacegroup_number"], row["id"])
 
 
 def count_rows(path: str | Path) -> int:
@@ -139,21 +140,66 @@ def mineral_crystals(path: str | Path, start: int = 0, stop: int | None = None) 
     """Crystals of a table like `minerals.parquet`: rows marked `ok`, mixed sites split into entries."""
     table = _table(Path(path), _MINERAL_COLUMNS)
     last: int = table.num_rows if stop is None else stop
-    for row in table.slice(start, last - start).to_pylist():
-        if not row["ok"] or row["category"] in EXCLUDED_CATEGORIES:
-            continue
-        operations = operations_from_triplets(row["symops"])
-        positions = np.reshape(row["asym_frac"], (-1, 3))
-        elements, fractional, occupancy = [], [], []
-        for site, position in zip(row["asym_species"], positions):
-            for part in site.split("+"):
-                symbol, _, share = part.partition(":")
-                elements.append(_element(gemmi.Element(symbol).name))
-                fractional.append(position)
-                occupancy.append(float(share or 1))
-        row["asym_frac"], row["occupancy"] = fractional, occupancy
-        name = row["mineral"] or row["id"]
-        yield _crystal(row["lattice"], operations, tuple(elements), row, operations.space_group, name)
+    yield from map(_mineral, filter(_usable, table.slice(start, last - start).to_pylist()))
+
+
+def _usable(row: dict[str, Any]) -> bool:
+    return row["ok"] and row["category"] not in EXCLUDED_CATEGORIES
+
+
+def _mineral(row: dict[str, Any]) -> Crystal:
+    operations = operations_from_triplets(row["symops"])
+    positions = np.reshape(row["asym_frac"], (-1, 3))
+    elements, fractional, occupancy = [], [], []
+    for site, position in zip(row["asym_species"], positions):
+        for part in site.split("+"):
+            symbol, _, share = part.partition(":")
+            elements.append(_element(gemmi.Element(symbol).name))
+            fractional.append(position)
+            occupancy.append(float(share or 1))
+    entries = {**row, "asym_frac": fractional, "occupancy": occupancy}
+    name = row["mineral"] or row["id"]
+    return _crystal(row["lattice"], operations, tuple(elements), entries, operations.space_group, name)
+
+
+class StructureFolder:
+    """All structures of a folder by number: the computed table, the minerals, then .cif files by name.
+
+    Raises BadInput when the folder holds none of them.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise BadInput(f"{folder} is not a folder: give the folder that holds the structures.")
+        computed, minerals = (folder / f"{name}.parquet" for name in ("materials_project", "minerals"))
+        self._computed = _table(computed, _MP_COLUMNS) if computed.is_file() else None
+        rows = _table(minerals, _MINERAL_COLUMNS).to_pylist() if minerals.is_file() else []
+        self._minerals = [row for row in rows if _usable(row)]
+        self._files = sorted(folder.glob("*.cif"))
+        if not len(self):
+            raise no_structures(folder)
+
+    def __len__(self) -> int:
+        computed = 0 if self._computed is None else self._computed.num_rows
+        return computed + len(self._minerals) + len(self._files)
+
+    def crystal(self, number: int) -> Crystal:
+        """Structure `number`, from 0."""
+        if not 0 <= number < len(self):
+            raise BadInput(f"structure {number} is not between 0 and {len(self) - 1}.")
+        if self._computed is not None:
+            if number < self._computed.num_rows:
+                return _computed(self._computed.slice(number, 1).to_pylist()[0])
+            number -= self._computed.num_rows
+        if number < len(self._minerals):
+            return _mineral(self._minerals[number])
+        return crystal_from_cif(self._files[number - len(self._minerals)])
+
+
+def no_structures(folder: Path) -> BadInput:
+    """What to say of a folder without structures."""
+    return BadInput(f"{folder} holds no structures: give a folder with parquet tables or CIF files.")
 
 
 def _crystal(

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import group_of_space_group
 from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus
-from simulators.preparation import PreparationConfig, found_group, prepare
+from simulators.crystal_source import found_group
+from simulators.preparation import PreparationConfig, prepare
 from simulators.structures import computed_crystals, mineral_crystals
 from trainer.cli.main import app
 

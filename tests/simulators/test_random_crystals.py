@@ -8,7 +8,8 @@ import pytest
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import group_of_space_group
 from simulators.crystal import metric
-from simulators.preparation import confirmed_random_crystal, found_group
+from simulators.crystal_source import found_group
+from simulators.preparation import confirmed_random_crystal
 from simulators.random_crystals import random_crystal
 
 

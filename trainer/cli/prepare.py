@@ -24,13 +24,19 @@ def prepare(
         int, typer.Option(help="Random crystals fill each group up to this many structures.")
     ] = 450,
     molecular: Annotated[int, typer.Option(help="Random molecular crystals.")] = 8000,
+    perturbed: Annotated[
+        int, typer.Option(help="Copies of each real structure, perturbed within its symmetry.")
+    ] = 0,
+    hold_out_textbook: Annotated[
+        bool, typer.Option(help="Keep the structures that the demo shows out of training.")
+    ] = True,
     rows: Annotated[int | None, typer.Option(help="Only the first rows of each table.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Pack real structures, and random crystals for groups that have few, into one corpus file.
 
     About four minutes on one core for 80,000 structures. The structures that the demo shows are held out
-    of training.
+    of training unless you say otherwise; then the demo shows what the network has seen.
     """
     import numpy as np
     from rich.console import Console
@@ -39,10 +45,11 @@ def prepare(
     from simulators.corpus import SOURCES
     from simulators.preparation import PreparationConfig
     from simulators.preparation import prepare as run_prepare
-    from simulators.textbook import hold_out
 
-    if workers < 1 or random_target < 0 or molecular < 0 or (rows is not None and rows < 1):
-        raise BadInput("--workers and --rows must be at least 1, --random-target and --molecular at least 0.")
+    if workers < 1 or (rows is not None and rows < 1):
+        raise BadInput("--workers and --rows must be at least 1.")
+    if random_target < 0 or molecular < 0 or perturbed < 0:
+        raise BadInput("--random-target, --molecular and --perturbed must be at least 0.")
     if not structures.is_dir():
         raise BadInput(f"{structures} is not a folder: give the folder that holds the structures.")
     if out.exists() and not overwrite:
@@ -51,6 +58,8 @@ def prepare(
         random_target=random_target,
         random_least=min(PreparationConfig.random_least, random_target),
         molecular=molecular,
+        perturbed=perturbed,
+        hold_out_textbook=hold_out_textbook,
         seed=seed,
         rows=rows,
     )
@@ -63,7 +72,6 @@ def prepare(
             workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    corpus = hold_out(corpus)
     corpus.save(out)
     counts = np.bincount(corpus.source, minlength=len(SOURCES))
     parts = ", ".join(f"{count:,} {name}" for name, count in zip(SOURCES, counts))
