@@ -32,7 +32,7 @@ class Changer:
 
 
 def drawn(seed: int, count: int, *, with_cells: bool) -> Changer:
-    """Simulated textbook structures, which the shipped network was not trained on."""
+    """Simulated textbook structures. The shipped network may have seen them (docs/decisions/0008)."""
     from eg_agent.decide import Limits
     from simulators import SimDiffractometer, draw
 
