@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulators.diffractometer import SimDiffractometer
     from simulators.instrument import Instrument, laboratory, neutron_reactor, synchrotron
     from simulators.measurement import Rate, expected_counts, expected_rate, simulate
+    from simulators.peak_source import CorpusSource, MixedSource, Peaks, PeakSource
     from simulators.preparation import PreparationConfig, prepare
     from simulators.processing import Processing, process
     from simulators.random_crystals import random_crystal
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from simulators.specimen import Broadening, Grains, Impurity, Roughness, Specimen, Texture
     from simulators.stephens import AnisotropicStrain
     from simulators.stream import Batch, PatternStream
-    from simulators.stream_config import StreamConfig, stage1, stage2
+    from simulators.stream_config import StreamConfig, beamline, stage1, stage2, texture
     from simulators.structures import computed_crystals, crystal_from_cif, mineral_crystals
     from simulators.textbook import hold_out
 
@@ -37,6 +38,7 @@ _HOME = {
     "Batch": "stream",
     "Broadening": "specimen",
     "Corpus": "corpus",
+    "CorpusSource": "peak_source",
     "Crystal": "crystal",
     "Detector": "counting",
     "DrawnSample": "samples",
@@ -44,9 +46,12 @@ _HOME = {
     "Hump": "background",
     "Impurity": "specimen",
     "Instrument": "instrument",
+    "MixedSource": "peak_source",
     "Operations": "crystal",
     "PatternStream": "stream",
     "PeakList": "scattering",
+    "PeakSource": "peak_source",
+    "Peaks": "peak_source",
     "PreparationConfig": "preparation",
     "Processing": "processing",
     "Rate": "measurement",
@@ -57,6 +62,7 @@ _HOME = {
     "StreamConfig": "stream_config",
     "Texture": "specimen",
     "Wandering": "background",
+    "beamline": "stream_config",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
     "draw": "samples",
@@ -74,6 +80,7 @@ _HOME = {
     "stage1": "stream_config",
     "stage2": "stream_config",
     "synchrotron": "instrument",
+    "texture": "stream_config",
 }
 
 __all__ = [
@@ -82,6 +89,7 @@ __all__ = [
     "Batch",
     "Broadening",
     "Corpus",
+    "CorpusSource",
     "Crystal",
     "Detector",
     "DrawnSample",
@@ -89,9 +97,12 @@ __all__ = [
     "Hump",
     "Impurity",
     "Instrument",
+    "MixedSource",
     "Operations",
     "PatternStream",
     "PeakList",
+    "PeakSource",
+    "Peaks",
     "PreparationConfig",
     "Processing",
     "Rate",
@@ -102,6 +113,7 @@ __all__ = [
     "StreamConfig",
     "Texture",
     "Wandering",
+    "beamline",
     "computed_crystals",
     "crystal_from_cif",
     "draw",
@@ -119,6 +131,7 @@ __all__ = [
     "stage1",
     "stage2",
     "synchrotron",
+    "texture",
 ]
 
 

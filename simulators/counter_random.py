@@ -140,3 +140,33 @@ def _small_poisson(mean: Tensor, u: Tensor) -> Tensor:
         term = term * mean / k
         total += term
     return counts
+
+
+class Table:
+    """Numbers of one purpose taken column by column: one hash for many single numbers a pattern.
+
+    Columns are used up in the order of the calls, so a new one goes at the end.
+    """
+
+    def __init__(self, random: CounterRandom, purpose: int, columns: int) -> None:
+        self._columns = iter(random.uniform(purpose, columns).T.contiguous())
+
+    def uniform(self) -> Tensor:
+        """float32 [B] strictly between 0 and 1."""
+        return next(self._columns)
+
+    def normal(self) -> Tensor:
+        """Standard normal float32 [B]."""
+        return _normal_from(self.uniform())
+
+    def chance(self, probability: float) -> Tensor:
+        """bool [B], true with a probability."""
+        return self.uniform() < probability
+
+    def between(self, low: float, high: float) -> Tensor:
+        """Uniform float32 [B] between two bounds."""
+        return self.uniform() * (high - low) + low
+
+    def log_between(self, low: float, high: float) -> Tensor:
+        """float32 [B] between two positive bounds, uniform in the logarithm."""
+        return self.between(math.log(low), math.log(high)).exp_()
