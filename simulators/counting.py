@@ -68,7 +68,7 @@ class Detector:
 
 def poisson(mean: npt.ArrayLike, rng: np.random.Generator) -> FloatArray:
     """Poisson counts [n] of expectations [n]."""
-    return rng.poisson(mean).astype(np.float64)
+    return rng.poisson(np.asarray(mean, dtype=np.float64)).astype(np.float64)
 
 
 def scintillation_counter() -> Detector:

@@ -1,61 +1,77 @@
-"""One sample at full quality: any wavelength, any angles, exact Voigt profiles, Poisson counts."""
+"""One sample at full quality: any wavelength, any angles, exact profiles, counts as a detector gives them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import voigt_profile
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Pattern, Radiation, Source
+from simulators.absorption import cylinder_transmission, plate_transmission
+from simulators.counting import Detector
 from simulators.crystal import Crystal
 from simulators.instrument import Instrument
+from simulators.profile import FWHM, Lines, axial_extent, joined, sum_of_lines, voigt_width
 from simulators.scattering import lorentz_polarisation, peak_list
-from simulators.specimen import Specimen
+from simulators.specimen import Impurity, Specimen, texture_factors
+from simulators.spectrum import emission
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Peaks weaker than this against the strongest are left out of a pattern.
-WEAKEST = 1e-7
-#: Points times peaks evaluated at once: bounds memory to some tens of MB.
-_BLOCK = 2_000_000
+#: Lines weaker than this against the strongest are left out of a pattern.
+WEAKEST = 1e-6
+#: Degrees beyond the last angle from which lines still reach in with their tails.
+_BEYOND = 3.0
+#: Lines among which the highest peak is looked for, and points on each.
+_CANDIDATES, _ON_EACH = 40, 12
 
 
 @dataclass(frozen=True, eq=False)
 class Rate:
     """Expected counts a second of one sample on one instrument, as a function of the angle.
 
-    position: [k] where peaks are seen, degrees. area: [k] counts a second times degrees.
-    sigma, gamma: [k] Gaussian standard deviation and Lorentzian half width, degrees.
-    peak_rate: counts a second at the highest peak, without background. Calling it is exact and needs
-    nothing but the angle, so a diffractometer can ask point by point.
+    lines: of all phases and wavelengths. peak_rate: counts a second at the highest peak of the main phase,
+    without background. Calling it needs nothing but the angle, so a diffractometer can ask point by point.
     """
 
-    position: FloatArray
-    area: FloatArray
-    sigma: FloatArray
-    gamma: FloatArray
+    lines: Lines
     peak_rate: float
     wavelength: float
     specimen: Specimen
 
+    @property
+    def position(self) -> FloatArray:
+        """[k] where lines are seen but for asymmetry, degrees."""
+        return self.lines.position
+
+    @property
+    def area(self) -> FloatArray:
+        """[k] counts a second times degrees."""
+        return self.lines.area
+
+    @property
+    def sigma(self) -> FloatArray:
+        """[k] Gaussian standard deviation, degrees."""
+        return self.lines.gauss / FWHM
+
+    @property
+    def gamma(self) -> FloatArray:
+        """[k] Lorentzian half width at half maximum, degrees."""
+        return self.lines.lorentz / 2
+
     def peaks(self, two_theta: npt.ArrayLike) -> FloatArray:
         """Counts a second from Bragg peaks at angles [n] in degrees."""
-        angle = np.atleast_1d(np.asarray(two_theta, dtype=np.float64))
-        total = np.zeros(len(angle))
-        step = max(1, _BLOCK // max(1, len(self.position)))
-        for start in range(0, len(angle), step):
-            offset = angle[start : start + step, None] - self.position
-            total[start : start + step] = voigt_profile(offset, self.sigma, self.gamma) @ self.area
-        return total
+        return sum_of_lines(self.lines, np.atleast_1d(np.asarray(two_theta, dtype=np.float64)))
 
     def background(self, two_theta: npt.ArrayLike) -> FloatArray:
         """Counts a second from everything else at angles [n] in degrees."""
         angle = np.atleast_1d(np.asarray(two_theta, dtype=np.float64))
-        return self.peak_rate * self.specimen.background.at(angle, self.wavelength)
+        rough = self.specimen.roughness
+        factor = 1.0 if rough is None else rough.factor(np.radians(angle) / 2)
+        return self.peak_rate * self.specimen.background.at(angle, self.wavelength, factor)
 
     def __call__(self, two_theta: npt.ArrayLike) -> FloatArray:
         """Counts a second [n] at angles [n] in degrees."""
@@ -76,7 +92,8 @@ def expected_rate(
     peak_rate: counts a second at the highest peak of the sample below two_theta_max, background not
     counted. two_theta_max: degrees; the highest angle that will be asked for.
 
-    Raises BadInput when no peak lies below two_theta_max.
+    Raises BadInput when no peak lies below two_theta_max, for an element without scattering factor, and for
+    a specimen that does not go with the instrument's geometry.
     """
     instrument = instrument or Instrument()
     specimen = specimen or Specimen()
@@ -84,63 +101,108 @@ def expected_rate(
         raise BadInput(f"peak_rate {peak_rate:g} must be above 0: give counts a second at the highest peak.")
     if not 0 < two_theta_max < 180:
         raise BadInput(f"two_theta_max {two_theta_max:g} is not between 0 and 180 degrees.")
-    position, area = _lines(crystal, radiation, instrument, specimen, two_theta_max)
-    own = _rate(position, area, instrument, peak_rate, radiation, specimen)
-    scale = peak_rate / own.peaks(position).max()
-    positions, areas = [position], [area * scale]
-    for other, share in specimen.impurities:
-        if share <= 0:
-            continue
-        position, area = _lines(other, radiation, instrument, Specimen(), two_theta_max)
-        height = _rate(position, area, instrument, peak_rate, radiation, specimen).peaks(position).max()
-        positions.append(position)
-        areas.append(area * (share * peak_rate / height))
-    return _rate(np.concatenate(positions), np.concatenate(areas), instrument, peak_rate, radiation, specimen)
+    check_geometry(instrument, specimen)
+    main = Impurity(crystal, 1.0, specimen.textures, specimen.broadening)
+    lines = []
+    for index, phase in enumerate((main, *specimen.phases)):
+        if phase.share > 0:
+            own = phase_lines(phase, radiation, instrument, specimen, two_theta_max, index)
+            height = _highest(own, two_theta_max)
+            lines.append(own.scaled(phase.share * peak_rate / height))
+    return Rate(joined(lines), peak_rate, radiation.wavelength, specimen)
 
 
-def _rate(
-    position: FloatArray,
-    area: FloatArray,
-    instrument: Instrument,
-    peak_rate: float,
+def check_geometry(instrument: Instrument, specimen: Specimen) -> None:
+    """Raise BadInput for roughness or absorption that the instrument's geometry does not have."""
+    if specimen.roughness is not None and instrument.geometry != "bragg-brentano":
+        raise BadInput(
+            f"roughness is of flat samples in reflection, not of {instrument.geometry}: leave it out."
+        )
+    if specimen.mu_r > 0 and instrument.geometry == "bragg-brentano":
+        raise BadInput("mu_r is of capillaries and transmission: in bragg-brentano absorption is constant.")
+
+
+def intensity_factor(
+    theta: FloatArray, radiation: Radiation, instrument: Instrument, specimen: Specimen
+) -> FloatArray:
+    """Factor [k] on |F|^2 times multiplicity at Bragg angles theta [k] in radians.
+
+    Lorentz, polarisation, absorption, surface roughness, and beam lost beside the sample.
+    """
+    polarised = 1.0 if radiation.kind == "neutron" else instrument.polarised
+    factor = lorentz_polarisation(theta, monochromator=instrument.monochromator, polarised=polarised)
+    if specimen.roughness is not None:
+        factor = factor * specimen.roughness.factor(theta)
+    if instrument.overspill > 0 and instrument.geometry == "bragg-brentano":
+        factor = factor * np.minimum(np.sin(theta) / math.sin(math.radians(instrument.overspill) / 2), 1.0)
+    if instrument.geometry == "debye-scherrer":
+        factor = factor * cylinder_transmission(theta, specimen.mu_r)
+    elif instrument.geometry == "transmission":
+        factor = factor * plate_transmission(theta, 2 * specimen.mu_r)
+    return factor
+
+
+def phase_lines(
+    phase: Impurity,
     radiation: Radiation,
+    instrument: Instrument,
     specimen: Specimen,
-) -> Rate:
-    gauss, lorentz = instrument.widths(position)
-    sigma = gauss / math.sqrt(8 * math.log(2))
-    return Rate(position, area, sigma, lorentz / 2, peak_rate, radiation.wavelength, specimen)
+    two_theta_max: float,
+    index: int = 0,
+) -> Lines:
+    """All lines of one phase below two_theta_max (and a little beyond), areas in arbitrary units.
 
-
-def _lines(
-    crystal: Crystal, radiation: Radiation, instrument: Instrument, specimen: Specimen, two_theta_max: float
-) -> tuple[FloatArray, FloatArray]:
-    """Positions (degrees, as seen) and areas (arbitrary units) of all lines of all wavelengths."""
-    # Peaks a little beyond the end reach into the range with their tails.
-    reach = min(two_theta_max + 2.0, 175.0)
-    sine = math.sin(math.radians(reach) / 2)
+    index: 0 for the main phase, 1, 2, 3 for impurities: tells their grains apart.
+    """
+    crystal, broadening = phase.crystal, phase.broadening or specimen.broadening
+    if phase.broadening is None and index > 0:  # the terms of one Laue class mean nothing in another
+        broadening = replace(broadening, anisotropic=None)
+    spectrum = emission(radiation, kbeta=instrument.kbeta, tungsten=instrument.tungsten)
+    sine = math.sin(math.radians(min(two_theta_max + _BEYOND, 175.0)) / 2)
     anomalous = radiation.wavelength if radiation.kind == "x-ray" else None
-    peaks = peak_list(crystal, radiation.wavelength / (2 * sine), radiation.kind, wavelength=anomalous)
+    shortest = min(line.wavelength for line in spectrum)
+    peaks = peak_list(crystal, shortest / (2 * sine), radiation.kind, wavelength=anomalous)
     strength = peaks.f2 * peaks.multiplicity
-    if not len(peaks) or strength.max() <= 0:
+    if phase.textures:
+        strength = strength * texture_factors(phase.textures, crystal.cell, crystal.operations, peaks.hkl)
+    if specimen.grains is not None:
+        theta = np.arcsin(np.minimum(radiation.wavelength / (2 * peaks.d), 1.0))
+        strength = strength * specimen.grains.factors(peaks.multiplicity, theta, index)
+    parts = []
+    for line in spectrum:
+        seen = line.wavelength / (2 * peaks.d) < sine
+        theta = np.arcsin(line.wavelength / (2 * peaks.d[seen]))
+        area = strength[seen] * intensity_factor(theta, radiation, instrument, specimen) * line.share
+        angle = np.degrees(2 * theta)
+        gauss, lorentz = instrument.widths(angle)
+        cell, operations = crystal.cell, crystal.operations
+        more = broadening.widths(angle, line.wavelength, cell, operations, peaks.hkl[seen])
+        parts.append(
+            Lines(
+                instrument.shifted(angle), area, np.hypot(gauss, more[0]), lorentz + more[1],
+                instrument.decay(angle), instrument.s_l, instrument.h_l,
+            )
+        )  # fmt: skip
+    lines = joined(parts)
+    strongest = lines.area.max(initial=0.0)
+    if not strongest > 0 or not (lines.position[lines.area > 0] <= two_theta_max).any():
         raise BadInput(
             f"{crystal.name or 'the crystal'} has no peak below {two_theta_max:g} degrees at "
             f"{radiation.wavelength:g} angstrom: extend the range."
         )
-    if specimen.texture is not None:
-        strength = strength * specimen.texture.factors(crystal.cell, crystal.operations, peaks.hkl)
-    polarised = instrument.polarised or radiation.kind == "neutron"
-    ratio = 0.0 if radiation.wavelength2 is None else radiation.ratio
-    positions, areas = [], []
-    for wavelength, share in zip(radiation.wavelengths, (1 / (1 + ratio), ratio / (1 + ratio))):
-        sines = wavelength / (2 * peaks.d)
-        seen = sines < sine
-        theta = np.arcsin(sines[seen])
-        factor = lorentz_polarisation(theta, monochromator=instrument.monochromator, polarised=polarised)
-        positions.append(instrument.shifted(np.degrees(2 * theta)))
-        areas.append(strength[seen] * factor * share)
-    position, area = np.concatenate(positions), np.concatenate(areas)
-    keep = area > WEAKEST * area.max()
-    return position[keep], area[keep]
+    return lines[lines.area > WEAKEST * strongest]
+
+
+def _highest(lines: Lines, two_theta_max: float) -> float:
+    """Height of the highest peak below two_theta_max, within 1 % where lines are asymmetric."""
+    near = np.flatnonzero(lines.position <= two_theta_max)
+    width = voigt_width(lines.gauss, lines.lorentz)
+    near = near[np.argsort(-lines.area[near] / width[near])[:_CANDIDATES]]
+    # An asymmetric line is highest somewhere on the side of its tail.
+    tail = axial_extent(lines.position[near], lines.s_l, lines.h_l) - lines.decay[near]
+    reach = np.sign(tail) * np.minimum(np.abs(tail), width[near])
+    where = lines.position[near, None] + np.multiply.outer(reach, np.linspace(0, 1, _ON_EACH))
+    return float(sum_of_lines(lines, where.ravel() if reach.any() else lines.position[near]).max())
 
 
 def expected_counts(
@@ -151,11 +213,13 @@ def expected_counts(
     seconds: npt.ArrayLike = 1.0,
     instrument: Instrument | None = None,
     specimen: Specimen | None = None,
+    detector: Detector | None = None,
     peak_rate: float = 1000.0,
 ) -> FloatArray:
     """Noise-free counts [n] at angles [n] (degrees) in a counting time (seconds, one or [n]).
 
-    The default of one second makes this the rate. The other arguments are those of `expected_rate`.
+    The default of one second makes this the rate. detector: its dead time and dark rate; none counts all.
+    The other arguments are those of `expected_rate`.
     """
     angle = _checked(two_theta)
     rate = expected_rate(
@@ -166,7 +230,7 @@ def expected_counts(
         peak_rate=peak_rate,
         two_theta_max=float(angle.max()),
     )
-    return rate(angle) * _times(seconds, len(angle))
+    return (detector or Detector()).seen(rate(angle)) * _times(seconds, len(angle))
 
 
 def simulate(
@@ -178,31 +242,35 @@ def simulate(
     seconds: npt.ArrayLike = 1.0,
     instrument: Instrument | None = None,
     specimen: Specimen | None = None,
+    detector: Detector | None = None,
     peak_rate: float = 1000.0,
 ) -> Pattern:
-    """A measured pattern: raw Poisson counts at angles [n] (degrees), `seconds` a point.
+    """A measured pattern: raw counts at angles [n] (degrees), `seconds` a point.
 
-    peak_rate: counts a second at the highest peak of the sample in this range, without background.
+    peak_rate: counts a second at the highest peak of the sample below the last angle, without background.
+    detector: dead time, dark rate and saturation; none counts every photon (Poisson). Processing, as people
+    do it before they archive a pattern, is a step of its own: `simulators.process`.
+
     Raises BadInput for angles that do not increase or lie outside 0-180 degrees, for negative times,
-    and when no peak lies in reach.
+    and as `expected_rate`.
     """
-    angle = _checked(two_theta)
-    mean = expected_counts(
+    angle, instrument = _checked(two_theta), instrument or Instrument()
+    times = _times(seconds, len(angle))
+    rate = expected_rate(
         crystal,
         radiation,
-        angle,
-        seconds=seconds,
         instrument=instrument,
         specimen=specimen,
         peak_rate=peak_rate,
+        two_theta_max=float(angle.max()),
     )
     return Pattern(
         two_theta=angle,
-        intensity=rng.poisson(mean).astype(np.float64),
+        intensity=(detector or Detector()).count(rate(angle), times, rng),
         radiation=radiation,
-        counting_time=_times(seconds, len(angle)),
+        counting_time=times,
         raw_counts=True,
-        geometry="bragg-brentano",
+        geometry=instrument.geometry,
         source=Source(kind="simulation", name=crystal.name, sample=crystal.formula),
     )
 

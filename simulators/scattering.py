@@ -92,7 +92,7 @@ def laue_unique(
 @lru_cache(maxsize=128)
 def _it92(element: str) -> npt.NDArray[np.float64]:
     coefficients = gemmi.Element(element).it92
-    if coefficients is None:
+    if coefficients is None or gemmi.Element(element).atomic_number == 0:
         raise BadInput(f"no scattering factor for {element!r}: give a chemical element up to Cf.")
     return np.array(coefficients.get_coefs())
 
@@ -109,9 +109,11 @@ def _anomalous(element: str, wavelength: float) -> tuple[float, float]:
 @lru_cache(maxsize=128)
 def _neutron_length(element: str) -> float:
     found = gemmi.Element(element)
-    if found.atomic_number == 0:
-        raise BadInput(f"no neutron scattering length for {element!r}: give a chemical element.")
-    return float(found.neutron92.get_coefs()[0])
+    table = found.neutron92 if found.atomic_number else None
+    length = float(table.get_coefs()[0]) if table is not None else 0.0
+    if length == 0.0:
+        raise BadInput(f"no neutron scattering length for {element!r}: it is in no table.")
+    return length
 
 
 def form_factors(
@@ -181,14 +183,17 @@ def _has_inversion_at_origin(rotations: npt.NDArray[np.int64], shifts: npt.NDArr
 
 
 def lorentz_polarisation(
-    theta: npt.NDArray[np.float64], *, monochromator: float = 1.0, polarised: bool = False
+    theta: npt.NDArray[np.float64], *, monochromator: float = 1.0, polarised: float = 0.0
 ) -> npt.NDArray[np.float64]:
     """Lorentz-polarisation factor of a powder at Bragg angles theta (radians), arbitrary scale.
 
-    monochromator: cos^2(2 theta_m) of a crystal monochromator, 1 for none (International Tables C,
-    6.2.). polarised: a synchrotron in vertical geometry or neutrons: the Lorentz factor alone.
+    Lorentz factor 1 / (sin^2(theta) cos(theta)); polarisation factor (P + M C cos^2(2 theta)) / (P + M C)
+    for a beam of which P = (1 + polarised)/2 vibrates perpendicular to the plane of scattering and
+    C = (1 - polarised)/2 in it (International Tables C, 6.2.2; Azaroff, Acta Cryst. 8 (1955) 701).
+    monochromator: M = cos^2(2 theta_m) of a crystal in the plane of scattering, before or after the sample, 1
+    for none. polarised: degree of polarisation, 0 for a tube; 1 (synchrotron in vertical geometry, and
+    neutrons) leaves the Lorentz factor alone.
     """
     lorentz = 1.0 / (np.sin(theta) ** 2 * np.cos(theta))
-    if polarised:
-        return lorentz
-    return lorentz * (1 + monochromator * np.cos(2 * theta) ** 2) / (1 + monochromator)
+    parallel = monochromator * (1.0 - polarised) / (1.0 + polarised)
+    return lorentz * (1 + parallel * np.cos(2 * theta) ** 2) / (1 + parallel)

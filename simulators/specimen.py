@@ -233,8 +233,8 @@ class Specimen:
         if len(self.impurities) > MOST_IMPURITIES:
             raise BadInput(f"{len(self.impurities)} impurities: a specimen has up to {MOST_IMPURITIES}.")
         _ = self.phases
-        if not 0 <= self.mu_r <= 20:
-            raise BadInput(f"mu_r {self.mu_r:g} is no absorption coefficient times radius: 0 to 20.")
+        if not 0 <= self.mu_r <= 10:
+            raise BadInput(f"mu_r {self.mu_r:g} is no absorption coefficient times radius: 0 to 10.")
 
     @property
     def textures(self) -> tuple[Texture, ...]:
