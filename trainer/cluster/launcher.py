@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from eg_agent.errors import BadInput
@@ -28,6 +29,7 @@ from trainer.cluster.desk import Desk
 from trainer.cluster.session import connected, require_ray
 from trainer.cluster.storage import Storage, open_storage
 from trainer.config import Budget, TrainConfig
+from trainer.data import open_data
 from trainer.fit import Request, export
 from trainer.state import find_state, read_index
 
@@ -82,7 +84,7 @@ def fit_on_ray(
             f"a batch of {config.batch} cannot be shared by {cluster.workers[1]} workers: raise --batch."
         )
     require_ray()
-    corpus = _read_corpus(request.corpus)
+    data = open_data(request.corpus, config, torch.device("cpu"))  # errors before Ray, which takes long
     storage = open_storage(cluster.storage or str(request.out / "ray"))
     threads = request.threads or 1
     with connected(cluster.address, cpus=cluster.workers[0] * threads):
@@ -92,14 +94,14 @@ def fit_on_ray(
         asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
         write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
         launch = _Launch(config, budget, request, cluster, storage, console)
-        result = launch.run(corpus, threads, began)
+        result = launch.run(request.corpus.read_bytes(), threads, began)
         _bring_home(result.checkpoint, request.out)
     _remember(request.out, storage)
     end: dict[str, float] = result.return_value
     if end["interrupted"]:
         console.print("stopped; saved. The same command goes on from here.", soft_wrap=True)
     else:
-        card = export(request.out, request.out / "checkpoint", "checkpoint", corpus=request.corpus)
+        card = export(request.out, request.out / "checkpoint", "checkpoint", data=data)
         console.print(f"wrote {request.out / 'checkpoint.json'} ({card.hash})", soft_wrap=True)
     return end
 
@@ -176,8 +178,8 @@ class _Launch:
 
         has = ray.cluster_resources()
         return (
-            f"Ray could not start {self.cluster.workers[0]} workers within "
-            f"{self.cluster.start_minutes:g} minutes: the cluster has {has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs in all; "
+            f"Ray did not start {self.cluster.workers[0]} workers in {self.cluster.start_minutes:g} min: "
+            f"the cluster has {has.get('CPU', 0):g} cores and {has.get('GPU', 0):g} GPUs in all; "
             "lower --workers or --threads, or add nodes."
         )
 
@@ -262,14 +264,6 @@ def _signals(desk: Any) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _read_corpus(path: Path) -> bytes:
-    """The file's bytes, after checking that it is a corpus: before Ray starts, since that takes long."""
-    from simulators.corpus import Corpus
-
-    Corpus.load(path)
-    return path.read_bytes()
 
 
 def _bring_home(checkpoint: Any, out: Path) -> None:
