@@ -57,6 +57,13 @@ def identify(
         typer.Option(help="What samples are expected: mineral, inorganic, uniform, or a file of 99 weights."),
     ] = "mineral",
     checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Known structures to look the patterns up in; made by eg-train library.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on standard output: one object a file, one line each.")
     ] = False,
@@ -82,7 +89,7 @@ def identify(
 
     from eg_agent.identify.identifier import Identifier
 
-    identifier = Identifier(checkpoint, prior)
+    identifier = Identifier(checkpoint, prior, library=library)
     answers: list[Answer] = []
     for path, named in _progress(files, quiet=as_json or not several):
         answer = _answer(identifier, path, numbers, first, second, several=several, named=named)

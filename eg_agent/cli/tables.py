@@ -15,6 +15,7 @@ from rich.table import Table
 
 from eg_agent.errors import BadInput
 from eg_agent.identify import Identification
+from eg_agent.library.match import Lookup
 
 _STYLE = {
     "identified": "bold green",
@@ -44,6 +45,12 @@ def print_answer(path: Path, answer: Identification, *, groups: int = 5) -> None
         cell = ", ".join(f"{v:.4f}" for v in answer.evidence.cell[:3])
         angles = ", ".join(f"{v:.2f}" for v in answer.evidence.cell[3:])
         console.print(f"Fitted cell ({answer.evidence.lattice}): {cell} angstrom, {angles} deg")
+    if answer.lookup is not None:
+        console.print(_matches(answer.lookup))
+        console.print(
+            f"[dim]library {escape(answer.lookup.library or answer.lookup.hash)}, {answer.lookup.entries:,} "
+            f"structures; similarity after the cell was strained to fit[/]"
+        )
     for settle in answer.would_settle:
         console.print(f"[bold]Would settle:[/] {escape(settle.reason)}")
     made = answer.provenance
@@ -79,6 +86,28 @@ def _groups(answer: Identification, count: int) -> Table:
             found = scored.get(row.group)
             cells += [f"{found.log_evidence:+.1f}", escape(found.symbol)] if found else ["-", "-"]
         table.add_row(*cells, escape(", ".join(row.space_groups)))
+    return table
+
+
+def _matches(lookup: Lookup) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("most similar structure", no_wrap=True)
+    table.add_column("formula")
+    table.add_column("group", justify="right")
+    table.add_column("space group", justify="right")
+    table.add_column("similarity", justify="right")
+    table.add_column("cell (angstrom, deg)")
+    for match in lookup.matches:
+        lengths = " ".join(f"{v:.3f}" for v in match.cell[:3])
+        angles = " ".join(f"{v:.2f}".rstrip("0").rstrip(".") for v in match.cell[3:])
+        table.add_row(
+            escape(match.id),
+            escape(match.formula),
+            str(match.group),
+            str(match.space_group) if match.space_group else "-",
+            f"{match.similarity:.3f}",
+            f"{lengths}  {angles}",
+        )
     return table
 
 

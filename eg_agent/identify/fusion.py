@@ -1,13 +1,15 @@
-"""One probability over the 99 groups from a network and a fit. Pure numpy, indices = number - 1.
+"""One probability over the 99 groups from a network, a fit and a library. Pure numpy, indices = number - 1.
 
-    p(g) ~ network(g)^w_n [ (1 - e) evidence(g) + e / 99 ],   evidence(g) ~ exp(w_e log_evidence(g))
+    p(g) ~ network(g)^w_n lookup(g)^w_l [ (1 - e) evidence(g) + e / 99 ],
+    evidence(g) ~ exp(w_e log_evidence(g))
 
 over the groups that the lattice can carry, each in its best setting. The evidence of a fit is a sum
 over hundreds of reflections whose misfit is correlated, so it is tempered by w_e; with probability e
 it is taken to be misled altogether (a cell of another phase, a misfit not noticed). The mixture keeps
 a group that the cell cannot carry improbable and never impossible, so that a wrong cell does not win
-over a sure network. Groups of equal absences (72 and 78, 82 and 83) get equal evidence and share it by
-the network's posterior alone.
+over a sure network. The lookup (what the similarity to known structures says, where a library is
+given) has its own such mixture inside, see `eg_agent.library.expert`. Groups of equal absences (72 and
+78, 82 and 83) get equal evidence and share it by the network's posterior and the lookup alone.
 """
 
 from __future__ import annotations
@@ -57,15 +59,24 @@ def evidence_posterior(
 
 
 def fuse(
-    network: LogProbability, evidence: LogProbability | None, settings: IdentifySettings
+    network: LogProbability,
+    evidence: LogProbability | None,
+    settings: IdentifySettings,
+    lookup: LogProbability | None = None,
 ) -> LogProbability:
-    """[99] nats, normalised: the network's posterior as prior, times the evidence where there is one.
+    """[99] nats, normalised: the network's posterior as prior, times evidence and lookup where there are any.
 
-    Without evidence the network's posterior stands as it is: its weight is for the product only.
+    lookup: [99] nats of a library's expert, with a uniform prior.
+    Without either the network's posterior stands as it is: its weight is for the product only.
     """
-    if evidence is None:
+    if evidence is None and lookup is None:
         return normalise(network)
-    return normalise(settings.network_weight * network + evidence)
+    total = settings.network_weight * network
+    if lookup is not None:
+        total = total + settings.library_weight * lookup
+    if evidence is not None:
+        total = total + evidence
+    return normalise(total)
 
 
 def prediction_set(log_probability: LogProbability, coverage: float) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from eg_agent.library.match import Lookup
 from eg_agent.model.posterior import Posterior
 from eg_agent.patterns.pattern import Source
 from eg_agent.values import VALUE_CONFIG, FloatArray
@@ -84,7 +85,10 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What made this answer: enough to make it again."""
+    """What made this answer: enough to make it again.
+
+    checkpoint, library: hashes of the network's weights and of the library ("" for none).
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
 
@@ -95,16 +99,19 @@ class Provenance:
     prior: str
     cell: tuple[float, float, float, float, float, float] | None = None
     settings: dict[str, float | int | str | bool | None] | None = None
+    library: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Identification:
     """The answer for one pattern.
 
-    log_probability: [99] nats, fused posterior (network prior times evidence, calibrated); None when
-        refused.
+    log_probability: [99] nats, fused posterior (network prior times evidence and lookup, calibrated); None
+        when refused.
     prediction_set: group numbers whose fused probabilities reach `set_coverage`, most probable first.
     evidence_only: [99] nats, the evidence with a uniform prior, where there was a fit.
+    lookup: the most similar structures of the library and what they say, where a library was given that
+        the pattern could be compared with.
     measured: what the pattern covers and how long it was counted; None when it could not be read.
     seconds: wall-clock time that the answer took.
     """
@@ -123,4 +130,5 @@ class Identification:
     set_coverage: float = 0.9
     would_settle: tuple[Settle, ...] = ()
     measured: Measured | None = None
+    lookup: Lookup | None = None
     seconds: float = 0.0

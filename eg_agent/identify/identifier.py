@@ -26,6 +26,7 @@ from eg_agent.verify.candidates import candidate_settings
 from eg_agent.verify.metric import Cell, check_cell, hexagonal_axes, is_rhombohedral, metric_system
 
 if TYPE_CHECKING:
+    from eg_agent.library import Library, Lookup
     from eg_agent.model import Classifier
 
 
@@ -34,6 +35,7 @@ class Identifier:
 
     checkpoint: name of a shipped checkpoint, a path, or a `Classifier` that is loaded already (its own
         prior then counts). prior: "mineral", "inorganic", "uniform", or a file.
+    library: known structures to look patterns up in, a `Library` or the path of one; None for no lookup.
 
     Deterministic: the same pattern, cell, checkpoint and settings give the same answer (times apart).
     """
@@ -43,7 +45,14 @@ class Identifier:
         checkpoint: str | Path | Classifier = "default",
         prior: str | Path = "mineral",
         settings: IdentifySettings | None = None,
+        *,
+        library: Library | str | Path | None = None,
     ) -> None:
+        if isinstance(library, (str, Path)):
+            from eg_agent.library import Library
+
+            library = Library.load(library)  # before the network: a wrong path is said at once
+        self.library = library
         if isinstance(checkpoint, (str, Path)):
             from eg_agent.model import Classifier  # torch takes a second; only an Identifier needs it
 
@@ -68,10 +77,13 @@ class Identifier:
         except BadPattern as error:
             return replace(refused(str(error), provenance), seconds=time.perf_counter() - started)
         constants = self.settings
-        evidence, alone = self._evidence(pattern, given, network.log_probability)
-        fused = fuse(network.log_probability, alone, constants)
+        lookup = self._lookup(pattern)
+        known = None if lookup is None else lookup.log_probability
+        before = fuse(network.log_probability, None, constants, known)
+        evidence, alone = self._evidence(pattern, given, before)
+        fused = fuse(network.log_probability, alone, constants, known)
         chosen = prediction_set(fused, constants.coverage)
-        judgement = judge(fused, network, evidence, chosen, constants)
+        judgement = judge(fused, network, evidence, chosen, constants, lookup)
         first, second = (int(i) + 1 for i in ranking(fused)[:2])
         return Identification(
             verdict=judgement.verdict,
@@ -90,6 +102,7 @@ class Identifier:
                 else would_settle(pattern, evidence, fused, (first, second), constants)
             ),
             measured=measured(pattern),
+            lookup=lookup,
             seconds=time.perf_counter() - started,
         )
 
@@ -128,10 +141,19 @@ class Identifier:
         given = None if cell is None else check_cell(tuple(cell))
         return refused(reason, self._provenance("", Source(kind="file", name=str(path)), given))
 
+    def _lookup(self, pattern: Pattern) -> Lookup | None:
+        """What the library says; None without one, and for a pattern that it cannot be compared with."""
+        if self.library is None or pattern.radiation.kind != "x-ray":
+            return None
+        try:
+            return self.library.search(pattern, self.settings.matches).lookup(self.settings.matches)
+        except BadPattern:
+            return None
+
     def _evidence(
         self, pattern: Pattern, cell: Cell | None, log_probability: npt.NDArray[np.float64]
     ) -> tuple[Evidence, npt.NDArray[np.float64] | None]:
-        """The fit's evidence, and the posterior it makes alone; log_probability is the network's."""
+        """The fit's evidence, and the posterior it makes alone; log_probability: without it."""
         if cell is None:
             return no_cell(), None
         carried = groups_of_cell(cell)
@@ -151,7 +173,7 @@ class Identifier:
     def _candidates(
         self, log_probability: npt.NDArray[np.float64], carried: frozenset[int]
     ) -> list[int] | None:
-        """Groups for the verifier: None for all of the lattice, or the network's branch in it."""
+        """Groups for the verifier: None for all of the lattice, or the branch of what is probable before."""
         if self.settings.candidates == "lattice":
             return None
         near = branch_of_set(prediction_set(log_probability, self.settings.coverage)) & carried
@@ -166,6 +188,7 @@ class Identifier:
             prior=self.classifier.prior,
             cell=cell,
             settings=asdict(self.settings),
+            library="" if self.library is None else self.library.hash,
         )
 
 

@@ -23,6 +23,8 @@ class IdentifySettings:
         noise and makes the odds of a fit too large. 0.8 lies in the flat minimum (0.7-1.0) of the mean
         negative log-probability of 358 simulated measurements (`tests/bench/study_fusion.py`), where
         claimed probabilities are not above the rate of being right.
+    library_weight: power of what a library says, 0-1. 1: its constants were fitted on simulated patterns, and
+        fitting them again beside a network changed them little (`trainer.library`).
     misled: probability that the evidence as a whole says nothing (another phase's cell, a misfit that
         the fit does not notice). It is the floor that keeps every group possible; a judgement, which
         costs 0.02 nats on simulated fits, where no cell is wrong.
@@ -35,7 +37,7 @@ class IdentifySettings:
         of the subgroup graph.
     seen_at: standard errors at which a reflection counts as seen, for the seconds that would settle.
     window: degrees; half width of the window proposed around a deciding reflection.
-    top: groups listed in the answer.
+    top: groups listed in the answer. matches: structures of a library listed in it.
     time_limit: seconds for the verifier; a refinement that is near it stops early and says so.
     """
 
@@ -43,6 +45,7 @@ class IdentifySettings:
 
     network_weight: float = 1.0
     evidence_weight: float = 0.8
+    library_weight: float = 1.0
     misled: float = 0.02
     identified: float = 0.9
     coverage: float = 0.9
@@ -52,15 +55,16 @@ class IdentifySettings:
     seen_at: float = 4.0
     window: float = 0.4
     top: int = 10
+    matches: int = 5
     time_limit: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("network_weight", "evidence_weight"):
+        for name in ("network_weight", "evidence_weight", "library_weight"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a power between 0 and 1.")
         for name in ("misled", "identified", "coverage"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a probability between 0 and 1.")
-        for name in ("seen_at", "window", "time_limit", "top"):
+        for name in ("seen_at", "window", "time_limit", "top", "matches"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from eg_agent.identify.fusion import ranking
 from eg_agent.identify.identification import Verdict
 from eg_agent.identify.settings import IdentifySettings
+from eg_agent.library.match import Lookup
 from eg_agent.model.posterior import Posterior
 from eg_agent.symmetry import group
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence
@@ -45,11 +46,12 @@ def judge(
     evidence: Evidence,
     chosen: tuple[int, ...],
     settings: IdentifySettings,
+    lookup: Lookup | None = None,
 ) -> Judgement:
     """Verdict on a fused posterior.
 
     log_probability: [99] nats, fused. network: the posterior it started from. chosen: its prediction
-    set, most probable first.
+    set, most probable first. lookup: what a library says, where one was asked.
     """
     order = ranking(log_probability)
     top = float(np.exp(log_probability[order[0]]))
@@ -58,8 +60,8 @@ def judge(
     if not fitted and said < settings.flat_information and top < 0.5:
         return Judgement(
             "no confident match",
-            f"{_alone(evidence)}, and what it says is within {said:.2f} nats of the prior: the pattern does "
-            "not tell the groups apart.",
+            f"{_alone(evidence, lookup)}, and what is said is within {said:.2f} nats of the prior: the "
+            "pattern does not tell the groups apart.",
         )
     leading = _candidate(evidence, int(order[0]) + 1) if fitted else None
     against = contradiction(leading, settings.contradiction) if leading else None
@@ -70,12 +72,14 @@ def judge(
     if fitted:
         reason = _fitted_reason(log_probability, network, evidence, leading)
     else:
-        reason = f"{_alone(evidence)}: {_odds(log_probability)}"
+        reason = f"{_alone(evidence, lookup)}: {_odds(log_probability)}"
     if against:
         reason += (
             f", but {_name(against)} at {against.two_theta:.2f} deg, which it forbids, is seen: another "
             "phase, or another group"
         )
+    if lookup is not None and lookup.matches:
+        reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:
         reason += f"; {settings.coverage:.0%} of the probability lies in {len(chosen)} groups"
     return Judgement(verdict, reason + ".")
@@ -98,10 +102,17 @@ def _candidate(evidence: Evidence, number: int) -> CandidateEvidence | None:
     return next((c for c in evidence.candidates if c.group == number), None)
 
 
-def _alone(evidence: Evidence) -> str:
+def _alone(evidence: Evidence, lookup: Lookup | None) -> str:
+    who = "the network speaks alone" if lookup is None else "network and library speak alone"
     if evidence.status == "not fitted":
-        return f"The cell does not fit ({evidence.reason.rstrip('.')}), so that the network speaks alone"
-    return "Without a cell the network speaks alone"
+        return f"The cell does not fit ({evidence.reason.rstrip('.')}), so that {who}"
+    return f"Without a cell {who}"
+
+
+def _nearest(lookup: Lookup) -> str:
+    best = lookup.matches[0]
+    name = best.id if best.formula in ("", best.id) else f"{best.id} ({best.formula})"
+    return f"the most similar known structure is {name}, similarity {best.similarity:.2f}"
 
 
 def _odds(log_probability: npt.NDArray[np.float64]) -> str:

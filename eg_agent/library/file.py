@@ -92,7 +92,11 @@ def read(path: str | Path) -> Entries:
         raise BadInput(f"there is no library {path}: {_MAKE}.")
     try:
         with np.load(path, allow_pickle=False) as data:
-            if not isinstance(data, np.lib.npyio.NpzFile) or "magic" not in data or str(data["magic"]) != MAGIC:
+            if (
+                not isinstance(data, np.lib.npyio.NpzFile)
+                or "magic" not in data
+                or str(data["magic"]) != MAGIC
+            ):
                 raise BadInput(f"{path} is not a library of structures: {_MAKE}.")
             version = int(data["version"])
             if version > VERSION:
@@ -115,7 +119,11 @@ def inconsistency(entries: Entries) -> str:
     lengths = {"N": n, "N+1": n + 1, "M": m}
     for name, (dtype, columns, length) in _SHAPES.items():
         array = getattr(entries, name)
-        if array.dtype != dtype or array.ndim != (2 if columns else 1) or (columns and array.shape[1] != columns):
+        if (
+            array.dtype != dtype
+            or array.ndim != (2 if columns else 1)
+            or (columns and array.shape[1] != columns)
+        ):
             return f"{name} is {array.dtype} of shape {array.shape}"
         if length and len(array) != lengths[length]:
             return f"{name} has {len(array)} rows for {lengths[length]}"

@@ -80,9 +80,7 @@ def sticks(offset, hkl, strength, metric, polarisation, reach, start, step, most
 @numba.njit(cache=True)
 def inverse_d2(g, h, k, l):  # type: ignore[no-untyped-def]  # noqa: E741
     """1/d^2 of one reflection in a reciprocal metric [6]."""
-    return (
-        g[0] * h * h + g[1] * k * k + g[2] * l * l + 2.0 * (g[3] * k * l + g[4] * h * l + g[5] * h * k)
-    )
+    return g[0] * h * h + g[1] * k * k + g[2] * l * l + 2.0 * (g[3] * k * l + g[4] * h * l + g[5] * h * k)
 
 
 @numba.njit(cache=True, fastmath=True)
@@ -135,7 +133,7 @@ def render(hkl, strength, g, zero, sigma, start, step, polarisation, wavelength,
         if sine >= 0.999:
             continue
         x = (math.degrees(2.0 * math.asin(sine)) + zero - start) / step
-        centre = int(math.floor(x + 0.5))
+        centre = math.floor(x + 0.5)
         if centre < -reach or centre >= n + reach:
             continue
         inside = min(max(centre, 0), n - 1)
@@ -167,6 +165,18 @@ def cosine(rendered, target, covered):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True)
+def linear_cosine(rendered, target, covered):  # type: ignore[no-untyped-def]
+    """As `cosine`, of the intensities themselves: target holds square roots."""
+    dot, own, other = 0.0, 0.0, 0.0
+    for i in range(rendered.size):
+        v, t = rendered[i] * covered[i], target[i] * target[i]
+        own += v * v
+        dot += v * t
+        other += t * t
+    return dot / math.sqrt(own * other) if own > 0.0 and other > 0.0 else 0.0
+
+
+@numba.njit(cache=True, fastmath=True)
 def strained(g, stretch, strain, out):  # type: ignore[no-untyped-def]
     """Reciprocal metric out [6] after strain [6]: relative growth of three axes, change of three cosines.
 
@@ -185,9 +195,26 @@ def strained(g, stretch, strain, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def scan(rows, growth, offsets, offset, hkl, strength, metric, grid, polarisation, sigma, target, covered, best, where):  # type: ignore[no-untyped-def]
+def scan(
+    rows,
+    growth,
+    offsets,
+    offset,
+    hkl,
+    strength,
+    metric,
+    grid,
+    polarisation,
+    sigma,
+    target,
+    covered,
+    linear,
+    best,
+    where,
+):  # type: ignore[no-untyped-def]
     """Fill best [n] and where [n]: highest cosine of entries `rows` over ln-scales growth[i] + offsets.
 
+    linear: of intensities instead of their square roots.
     A scale of +0.01 is a cell 1 % larger. grid: (start, step, wavelength) in degrees and angstrom.
     """
     out = np.empty(target.size)
@@ -200,14 +227,33 @@ def scan(rows, growth, offsets, offset, hkl, strength, metric, grid, polarisatio
             size = math.exp(-2.0 * (growth[i] + t))
             for k in range(6):
                 g[k] = metric[row, k] * size
-            render(hkl[low:high], strength[low:high], g, 0.0, sigma, grid[0], grid[1], polarisation, grid[2], out)
-            value = cosine(out, target, covered)
+            render(
+                hkl[low:high], strength[low:high], g, 0.0, sigma, grid[0], grid[1], polarisation, grid[2], out
+            )
+            value = linear_cosine(out, target, covered) if linear else cosine(out, target, covered)
             if value > best[i]:
                 best[i], where[i] = value, growth[i] + t
 
 
 @numba.njit(cache=True)
-def refine(rows, growth, kinds, offset, hkl, strength, metric, grid, polarisation, sigma, target, covered, limits, best, strain, zero):  # type: ignore[no-untyped-def]
+def refine(
+    rows,
+    growth,
+    kinds,
+    offset,
+    hkl,
+    strength,
+    metric,
+    grid,
+    polarisation,
+    sigma,
+    target,
+    covered,
+    limits,
+    best,
+    strain,
+    zero,
+):  # type: ignore[no-untyped-def]
     """Refine the strain and the zero shift of entries by coordinate steps that halve; fill the results.
 
     rows [n], growth [n]: entries and the ln-scale to start from. kinds: int [N, 6] of `strained`.
@@ -225,7 +271,7 @@ def refine(rows, growth, kinds, offset, hkl, strength, metric, grid, polarisatio
         for k in range(6):
             used = max(used, kind[k] + 1)
         first = 1.0 - math.exp(-growth[i])
-        shear_from = max(kind[0], max(kind[1], kind[2])) + 1
+        shear_from = max(kind[0], kind[1], kind[2]) + 1
         for k in range(STRAINS + 1):
             x[k] = first if k < shear_from else 0.0
         x[STRAINS] = 0.0

@@ -6,16 +6,16 @@ import hashlib
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict
 
 from eg_agent.errors import BadInput
 from eg_agent.library import file as storage
 from eg_agent.library import kernels
 from eg_agent.library.cells import cell_of_metric, reciprocal_metric, strained_metrics, volume_of
+from eg_agent.library.expert import Expert
+from eg_agent.library.match import Lookup, Match
 from eg_agent.library.target import (
     BLUR,
     COARSE_START,
@@ -30,9 +30,6 @@ from eg_agent.library.target import (
 )
 from eg_agent.patterns import Pattern, Projected, Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
-from eg_agent.values import VALUE_CONFIG
-
-Cell = tuple[float, float, float, float, float, float]
 
 #: Intensities are stored as levels: F^2 m / max = 10^((level - 255) / LEVELS_PER_DECADE), 4 % a level.
 LEVELS_PER_DECADE = 56.0
@@ -47,31 +44,7 @@ REFINED = 30
 LIMITS = (0.02, 0.12)
 #: ln-scales looked at around the coarse one.
 _AROUND = np.arange(-3, 4) * 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A structure of a library that a pattern resembles.
-
-    id, formula: of the structure. group: extinction group 1-99; space_group: 1-230 (0: not known).
-    similarity: 0 to 1, cosine of the two patterns' square roots after scaling the cell.
-    scale: linear size of the sample's cell against the library's (1.01: 1 % larger), geometric mean.
-    cell: the library's cell strained to fit, angstrom and degrees, in the library's axes.
-    zero_shift: degrees 2-theta (canonical axis) that the fit moved the lines by.
-    row: number of the entry.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
-
-    id: str
-    formula: str
-    group: int
-    space_group: int
-    similarity: float
-    scale: float
-    cell: Cell
-    zero_shift: float
-    row: int
+_AROUND_FINELY = np.arange(-7, 8) * 0.001
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +69,36 @@ class Matches:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def best(self) -> float:
+        """Highest similarity of all, 0 to 1."""
+        return float(self.similarity[0])
+
+    @property
+    def novelty(self) -> float:
+        """1 - the highest similarity."""
+        return 1.0 - self.best
+
+    def log_scores(self) -> npt.NDArray[np.float64]:
+        """float64 [99] nats, normalised: what the lookup alone says of the groups, with a uniform prior."""
+        return self.library.expert.log_scores(self.by_group, self.library.group_sizes)
+
+    def known_probability(self) -> float:
+        """Probability that the library holds the structure (see `Expert.known_probability`)."""
+        return float(self.library.expert.known_probability(self.best))
+
+    def lookup(self, count: int = 5) -> Lookup:
+        """All of it that an `Identification` keeps, with the `count` most similar structures."""
+        return Lookup(
+            log_probability=self.log_scores(),
+            matches=self.top(count),
+            novelty=self.novelty,
+            known_probability=self.known_probability(),
+            library=self.library.name,
+            hash=self.library.hash,
+            entries=len(self.library),
+        )
+
     def __getitem__(self, index: int) -> Match:
         row, entries = int(self.rows[index]), self.library.entries
         return Match(
@@ -118,12 +121,13 @@ class Matches:
 class Library:
     """Known structures as peak lists; search is a pure function of the library and the pattern.
 
-    Use `Library.load`. Intensities are of x-rays.
+    Use `Library.load`. Intensities are of x-rays. expert: constants of `log_scores`.
     """
 
-    def __init__(self, entries: storage.Entries, name: str = "") -> None:
+    def __init__(self, entries: storage.Entries, name: str = "", expert: Expert | None = None) -> None:
         self.entries = entries
         self.name = name
+        self.expert = expert or Expert()
 
     @classmethod
     def load(cls, path: str | Path) -> Library:
@@ -154,6 +158,16 @@ class Library:
     def formulas(self) -> list[str]:
         """Reduced formula of each entry, elements in alphabetical order."""
         return self.entries.formula_text.tobytes().decode("utf-8", "replace").split("\n")[:-1]
+
+    @cached_property
+    def row_of_formula(self) -> dict[str, int]:
+        """First entry of each reduced formula."""
+        return {formula: row for row, formula in reversed(list(enumerate(self.formulas)))}
+
+    @cached_property
+    def row_of_name(self) -> dict[str, int]:
+        """First entry of each id, in lower case."""
+        return {name.lower(): row for row, name in reversed(list(enumerate(self.ids)))}
 
     @cached_property
     def group_sizes(self) -> npt.NDArray[np.int64]:
@@ -187,15 +201,41 @@ class Library:
         Raises BadPattern where less than 4 degrees of it lie on the canonical axis, BadInput for neutrons
         (the library's intensities are of x-rays).
         """
-        if pattern.radiation.kind != "x-ray":
-            raise BadInput("the library holds x-ray intensities: it cannot be searched with neutrons.")
+        self._refuse_neutrons(pattern.radiation)
         return self.search_target(prepare(pattern), top)
+
+    @staticmethod
+    def _refuse_neutrons(radiation: Radiation) -> None:
+        if radiation.kind != "x-ray":
+            raise BadInput("the library holds x-ray intensities: it cannot be searched with neutrons.")
 
     def search_projected(
         self, projected: Projected, radiation: Radiation | None = None, top: int = 50
     ) -> Matches:
         """As `search`, for a pattern that lies on `eg_agent.library.FINE` already."""
         return self.search_target(prepare_projected(projected, radiation or Radiation(CU_KALPHA1)), top)
+
+    def log_scores(self, pattern: Pattern) -> npt.NDArray[np.float64]:
+        """float64 [99] nats, normalised: what the lookup alone says of the groups, with a uniform prior.
+
+        Add them to a log-prior, or to a network's log-posterior. Raises as `search` does.
+        """
+        return self.search(pattern, top=1).log_scores()
+
+    def similarity(self, pattern: Pattern) -> tuple[float, int]:
+        """Cosine of intensities with the most similar entry after scaling its cell, and that entry's row.
+
+        The plain measure, 0 to 1: one scale of the cell within 5 %, no other strain, no square roots; what
+        `novelty` goes by. Raises as `search` does.
+        """
+        self._refuse_neutrons(pattern.radiation)
+        target = prepare(pattern)
+        best, shift = self._coarse(target)
+        rows = self._chosen(best, 3 * COMPARED)
+        sigma = float(np.hypot(target.width / 2.3548, BLUR))
+        found, _ = self._scan(target, rows, SHIFTS[shift[rows]], sigma, around=_AROUND_FINELY, linear=True)
+        top = int(np.argmax(found))
+        return float(min(found[top], 1.0)), int(rows[top])
 
     def search_target(self, target: Target, top: int = 50) -> Matches:
         """As `search`, for a prepared pattern."""
@@ -228,9 +268,9 @@ class Library:
         kernels.coarse(bins, weight, target.height, target.covered_bins, best, shift)
         return best, shift
 
-    def _chosen(self, best: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    def _chosen(self, best: npt.NDArray[np.float32], most: int = COMPARED) -> npt.NDArray[np.int64]:
         """Rows to compare in full, coarse best first: the best of all and the best of each group."""
-        count = min(COMPARED, len(best))
+        count = min(most, len(best))
         order = np.argpartition(-best, count - 1)[:count]
         first = [order]
         for rows in self._rows_of_group:
@@ -255,13 +295,15 @@ class Library:
         rows: npt.NDArray[np.int64],
         growth: npt.NDArray[np.float64],
         sigma: float,
+        *,
         around: npt.NDArray[np.float64] = _AROUND,
+        linear: bool = False,
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """[n] highest similarity of rows over scales around `growth` (ln), and that scale."""
         best, where = np.empty(len(rows)), np.empty(len(rows))
         kernels.scan(
             rows, growth, around, self.entries.offset, self.entries.hkl, self.strength, self.metric,
-            _GRID, target.polarisation, sigma, target.fine, target.covered, best, where,
+            _GRID, target.polarisation, sigma, target.fine, target.covered, linear, best, where,
         )  # fmt: skip
         return best, where
 

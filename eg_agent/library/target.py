@@ -79,7 +79,9 @@ def prepare_projected(projected: Projected, radiation: Radiation, *, name: str =
     if not fine.any():
         raise BadPattern(f"{name or 'the pattern'} has no peak above its background: count longer.")
     height, bins = _coarse(signal, covered, radiation)
-    return Target(fine, covered, polarisation_factor(radiation, FINE.two_theta), line_width(signal), height, bins)
+    return Target(
+        fine, covered, polarisation_factor(radiation, FINE.two_theta), line_width(signal), height, bins
+    )
 
 
 def above_floor(intensity: Floats, coverage: npt.NDArray[np.bool_]) -> Floats:
@@ -162,10 +164,12 @@ def coarse_polarisation() -> Floats:
 
 
 def coarse_reach() -> npt.NDArray[np.int64]:
-    """[bins] how many bins away two peaks make one line of a pattern: RESOLVED degrees, MERGED bins at least."""
+    """[bins] bins within which two peaks make one line of a pattern: RESOLVED degrees, at least MERGED."""
     inverse_d = np.exp(COARSE_START + COARSE_STEP * (np.arange(COARSE_BINS) + 0.5))
     theta = np.arcsin(np.minimum(CU_KALPHA1 * inverse_d / 2.0, 0.75))
-    return np.maximum(MERGED, np.rint(np.radians(RESOLVED / 2.0) / np.tan(theta) / COARSE_STEP)).astype(np.int64)
+    return np.maximum(MERGED, np.rint(np.radians(RESOLVED / 2.0) / np.tan(theta) / COARSE_STEP)).astype(
+        np.int64
+    )
 
 
 def _coarse(signal: Floats, covered: Floats, radiation: Radiation) -> tuple[np.ndarray, np.ndarray]:

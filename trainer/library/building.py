@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-
 import gemmi
 import numpy as np
 import numpy.typing as npt
 
 from eg_agent.errors import BadInput
 from eg_agent.library import Library
-from eg_agent.library.cells import cells_of_metrics
+from eg_agent.library.cells import niggli
 from eg_agent.library.file import Entries
 from simulators.corpus import MINERAL, STRAIN_TYPES, Corpus
 
@@ -58,13 +54,6 @@ def centring(space_group: int, cell: npt.NDArray[np.float32], hkl: npt.NDArray[n
     return next((name for name in order if rules[name]), "P")
 
 
-def niggli(cell: npt.ArrayLike, letter: str) -> tuple[float, ...]:
-    """Niggli-reduced primitive cell (angstrom, degrees) of a conventional cell with a centring letter."""
-    gruber = gemmi.GruberVector(gemmi.UnitCell(*(float(v) for v in np.asarray(cell))), letter)
-    gruber.niggli_reduce(1e-5)
-    return tuple(gruber.cell_parameters())
-
-
 def library_of_corpus(
     corpus: Corpus, rows: npt.NDArray[np.int64] | None = None, *, random: bool = False
 ) -> Library:
@@ -77,7 +66,9 @@ def library_of_corpus(
     if not random:
         chosen = chosen[corpus.source[chosen] <= MINERAL]
     if not len(chosen):
-        raise BadInput("there is no real structure to make a library of: give structures, or a corpus of them.")
+        raise BadInput(
+            "there is no real structure to make a library of: give structures, or a corpus of them."
+        )
     counts = np.minimum(np.diff(corpus.offset)[chosen], MAX_PEAKS)
     offset = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     take = np.arange(offset[-1]) - np.repeat(offset[:-1], counts) + np.repeat(corpus.offset[chosen], counts)
