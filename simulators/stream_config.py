@@ -206,10 +206,15 @@ class RecordingRanges:
     dead_time: range of the share of counts lost at the maximum. saturation_share: whose highest peaks
       are cut off (at 50 to 100 % of the maximum).
     coarse_share, coarse_step: measured in steps wider than the grid's, range in grid steps.
+    cell: range of the share of a point's counts that each neighbour on the grid has too, where steps are
+      finer than the grid's: a grid point is the mean of a cell (`eg_agent.patterns.Grid.project`).
     smooth_share: interpolated or smoothed over neighbouring points.
     subtract_share: whose background was subtracted, as in archives; estimated_share: of these by an
       estimate from the pattern (SNIP), the others by the true one with an error of 3 %; clip_share: of
       these, with negative values set to 0; the others keep them.
+    envelope_share: of the subtracted, whose background ran along the lower edge of the noise, as that of
+      rolling balls and peak clipping does; envelope: range of its distance below the middle, in standard
+      deviations of the background's noise. The noise then stands on an offset and is hardly ever clipped.
     offset_share: of the rest, whose minimum was subtracted.
     full_range_share, start, end: share of full patterns; else ranges of both ends, degrees on the grid.
     """
@@ -228,21 +233,28 @@ class RecordingRanges:
     saturation_share: float = 0.01
     coarse_share: float = 0.35
     coarse_step: Range = (1.0, 2.5)
+    cell: Range = (0.0, 0.0)
     smooth_share: float = 0.25
     subtract_share: float = 0.5
     estimated_share: float = 0.4
     clip_share: float = 0.85
+    envelope_share: float = 0.0
+    envelope: Range = (1.8, 4.0)
     offset_share: float = 0.1
     full_range_share: float = 0.5
     start: Range = (5.0, 20.0)
     end: Range = (50.0, 90.0)
 
     def __post_init__(self) -> None:
-        _check(self, ("gp_length", "air_power", "dead_time", "coarse_step", "start", "end"))
+        _check(
+            self, ("gp_length", "air_power", "dead_time", "coarse_step", "cell", "envelope", "start", "end")
+        )
         if self.counts is not None and not 0 < self.counts[0] <= self.counts[1]:
             raise BadInput(f"counts {self.counts} must be above 0, low before high, or None for no noise.")
         if self.coarse_step[0] < 1 or self.coarse_step[1] > 10:
             raise BadInput(f"coarse_step {self.coarse_step} is in grid steps: give 1 to 10.")
+        if self.cell[1] > 1 / 3:
+            raise BadInput(f"cell {self.cell} is the share of one of three points: give up to 1/3.")
         if self.dead_time[1] >= 1 or self.gp_length[0] <= 0:
             raise BadInput("dead_time is a share below 1, and gp_length must be above 0 degrees.")
         if self.start[0] >= self.end[1]:
@@ -348,9 +360,15 @@ def stage2() -> StreamConfig:
     of arXiv:2604.23811. Grains in reflecting position: of 10 um grains some hundreds reflect in
     a still laboratory sample (Smith, Adv. X-ray Anal. 35 (1992) 1; 1 um: thousands); shares are choices.
 
+    "Half A" is the half of the measured compounds whose statistics without labels may shape this stage
+    (docs/decisions/0007-statistics-of-half-a.md); how near it comes to the other half is drawn in
+    docs/explanations/domain-gap.md.
+
     Instrument. Widths: the RRUFF archive has 0.08-0.10 degrees at the median and 0.18 at 95 %
-    (analysis in arXiv:2604.23811); mixtures and fine powders reach 0.5 (precursor mixtures of the
-    dara project). (S + H) / L up to 0.07: Soller slits of 2.3 to 5 degrees full opening, as FCJ
+    (analysis in arXiv:2604.23811), half A 0.12 with K-alpha2 and 0.07-0.18 at 10-90 %; mixtures and fine
+    powders reach 0.5 (precursor mixtures of the dara project). Lorentzian shares of 0.3 and more and a
+    slow growth with angle: half A (full width at a fifth 1.76 times the FWHM at the median; a Gaussian
+    has 1.52; FWHM at 55-85 degrees as at 12-35). (S + H) / L up to 0.07: Soller slits of 2.3 to 5 degrees full opening, as FCJ
     refinements give them (Finger, Cox and Jephcoat, J. Appl. Cryst. 27 (1994) 892 refine 0.02-0.06).
     Transparency up to 0.02 degrees: mu above 60 / cm at R = 240 mm, oxides and most minerals;
     organics are measured in transmission. Zero shift and displacement of 0.1 degree together: what
@@ -361,9 +379,13 @@ def stage2() -> StreamConfig:
 
     Recording. Background 7 % of the area at the median and 62 % at 75 % (RRUFF, there too): archives
     mix subtracted patterns with raw ones, and so does this. Gaussian process of length near 21
-    degrees: there too. Counts 1e2-1e5 at the maximum: quick scans to careful ones. Dead time: strip
-    detectors lose 1-5 % at 1e5-1e6 counts a second. Steps of 0.02-0.05 degrees, subtraction,
-    smoothing and partial ranges: choices after looking at archives.
+    degrees: there too. Counts 80 to 8e4 at the maximum: quick scans to careful ones, noise of 0.05 to
+    1.3 % of the highest line at 10-90 % of half A. Dead time: strip detectors lose 1-5 % at 1e5-1e6
+    counts a second. Subtraction along the lower edge of the noise: in half A hardly a point is zero
+    although most backgrounds were taken away, as rolling balls and peak clipping leave it (Sonneveld and
+    Visser, J. Appl. Cryst. 8 (1975) 1; Morhac et al., 1997). Steps of 0.005-0.02 degrees, from which a
+    grid point becomes a mean (neighbours' correlation of half A), an eighth with wider ones; three
+    quarters of full range (nine tenths in half A, which has few beamlines in it).
     """
     return StreamConfig(
         instrument=InstrumentRanges(
@@ -375,8 +397,27 @@ def stage2() -> StreamConfig:
                 _anode("Fe", 0.01),
                 _anode("Cr", 0.01),
                 Lamp(0.10, 0.4, wavelength_max=1.3, polarised=True, width=0.3, capillary_share=1.0),
-            )
-        )
+            ),
+            fwhm_median=0.09,
+            lorentz=(0.3, 1.0),
+            lorentz_growth=1.0,
+            caglioti=1.0,
+        ),
+        recording=RecordingRanges(
+            background_median=0.035,
+            chebyshev=0.2,
+            air=3.0,
+            counts=(80.0, 8e4),
+            coarse_share=0.12,
+            cell=(0.04, 0.09),
+            smooth_share=0.08,
+            subtract_share=0.65,
+            estimated_share=0.1,
+            envelope_share=0.9,
+            envelope=(1.8, 4.0),
+            clip_share=0.9,
+            full_range_share=0.75,
+        ),
     )
 
 

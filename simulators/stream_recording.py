@@ -80,11 +80,11 @@ class Recorder:
             lost = (lost / (1 - lost) / counts.amax(1))[:, None]
             background = background / (1 + lost * counts)
             counts = counts / (1 + lost * counts)
-        counts = self._counted(table, random, base + 2, counts)
+        counts, maximum = self._counted(table, random, base + 2, counts)
         if config.saturation_share > 0:
             cut = torch.where(table.chance(config.saturation_share), table.between(0.5, 1.0), torch.inf)
             counts = torch.minimum(counts, (cut * counts.amax(1))[:, None])
-        counts = self._processed(table, counts, background, coverage) * coverage
+        counts = self._processed(table, counts, background, maximum, coverage) * coverage
         return counts / counts.amax(1, keepdim=True).clamp(min=1e-30), coverage
 
     def _range(self, table: Table, rate: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,21 +140,32 @@ class Recorder:
             )  # fmt: skip
         return shape.mul_(level[:, None])
 
-    def _counted(self, table: Table, random: CounterRandom, purpose: int, mean: Tensor) -> Tensor:
-        """Poisson counts on the measured points, interpolated to the grid's where these are closer."""
+    def _counted(
+        self, table: Table, random: CounterRandom, purpose: int, mean: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Poisson counts as they stand on the grid, and the counts [B, 1] of an intensity of 1.
+
+        Steps wider than the grid's are interpolated. With finer ones a grid point is the mean of a cell,
+        in which neighbours share measured points.
+        """
         config = self.config
         coarse = table.chance(config.coarse_share)
         step = torch.where(coarse, table.between(*config.coarse_step), 1.0)[:, None]
         if config.coarse_share > 0:
             mean = some(coarse, _resampled, mean, step)
+        maximum = torch.full_like(step, torch.inf)
         if config.counts is not None:
             maximum = table.log_between(*config.counts)[:, None]
             mean = random.poisson(purpose, mean * maximum) / maximum
         if config.coarse_share > 0:
             mean = some(coarse, _resampled, mean, 1 / step)
-        return mean
+        if config.cell[1] > 0:
+            mean = some(~coarse, _smoothed, mean, table.between(*config.cell)[:, None])
+        return mean, maximum
 
-    def _processed(self, table: Table, counts: Tensor, background: Tensor, coverage: Tensor) -> Tensor:
+    def _processed(
+        self, table: Table, counts: Tensor, background: Tensor, maximum: Tensor, coverage: Tensor
+    ) -> Tensor:
         """Smoothing, subtraction of a background or of the minimum, and clipping."""
         config = self.config
         if config.smooth_share > 0:
@@ -168,6 +179,10 @@ class Recorder:
             counts = some(subtract & ~estimate, lambda c, b, e: c - b * e, counts, background, error)
             widest = round(SNIP_WINDOW[1] / (DECIMATE * self._step))
             counts = some(estimate, lambda c, w: c - snip(c, w, widest), counts, window)
+            if config.envelope_share > 0:
+                below = table.between(*config.envelope)[:, None] / maximum.sqrt()
+                envelope = subtract & table.chance(config.envelope_share)
+                counts = some(envelope, lambda c, b, k: c + k * b.sqrt(), counts, background, below)
             clip = subtract & table.chance(config.clip_share)
             counts = torch.maximum(counts, torch.where(clip, 0.0, -torch.inf)[:, None])
             if config.offset_share > 0:

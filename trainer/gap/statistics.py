@@ -145,7 +145,7 @@ def _of_one(y: Floats, x: Floats) -> dict[str, float]:
     if x[0] < LOW_ANGLE - 10.0 and x[-1] > LOW_ANGLE + 10.0:
         low = x < LOW_ANGLE
         result["low_angle_share"] = float(net[low].sum() / max(net.sum(), 1e-12))
-        if result["background_share"] > 0.02:
+        if result["background_share"] > 0.02 and base.any():
             result["background_low"] = float(base[low].sum() / base.sum())
     if not len(lines):
         return result
