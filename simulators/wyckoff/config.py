@@ -34,6 +34,7 @@ class WyckoffConfig:
     """
 
     group_weight: tuple[float, ...] | None = None
+    space_groups: tuple[int, ...] | None = None
     atoms_median: float = 16.0
     atoms_sigma: float = 0.65
     most_atoms: int = 120
@@ -56,6 +57,10 @@ class WyckoffConfig:
             or not sum(self.group_weight)
         ):
             raise BadInput(f"group_weight needs {len(groups())} weights of 0 or more, at least one above 0.")
+        if self.space_groups is not None:
+            wrong = [n for n in self.space_groups if not 1 <= n <= 230]
+            if wrong or not self.space_groups:
+                raise BadInput(f"space_groups {self.space_groups}: give one or more numbers from 1 to 230.")
         if not (self.atoms_median >= 1 and self.most_atoms >= 1 and self.atoms_sigma >= 0):
             raise BadInput("atoms_median and most_atoms must be 1 or more, atoms_sigma 0 or more.")
         if len(self.elements) != 5 or min(self.elements) < 0 or not sum(self.elements) > 0:

@@ -20,7 +20,7 @@ from simulators.counter_random import CounterRandom
 from simulators.crystal import TRANSLATION_DENOMINATOR
 from simulators.wyckoff.config import MOST_SITES, WyckoffConfig
 from simulators.wyckoff.elements import ElementTensors
-from simulators.wyckoff.recipe import Recipe
+from simulators.wyckoff.recipe import Recipe, normal
 from simulators.wyckoff.tables import MOST_INDEX, tables
 
 #: Largest cell edge (angstrom): its indices stay within the multiplicity tables down to 1.03 angstrom.
@@ -109,8 +109,8 @@ class Placing:
     def _cells(self, random: CounterRandom, recipe: Recipe) -> tuple[Tensor, Tensor]:
         """Cells of the drawn volumes, in the shape that each crystal system allows."""
         system = self._system[recipe.space_group]
-        ratio = torch.exp(self._config.ratio_sigma * random.normal(0, 3).clamp(-2.0, 2.0))
-        u, z = random.uniform(1, 3), random.normal(2).abs().clamp(max=2.5)
+        ratio = torch.exp(self._config.ratio_sigma * normal(random, 0, 3).clamp(-2.0, 2.0))
+        u, z = random.uniform(1, 3).double(), normal(random, 2).abs().clamp(max=2.5)
         a, b, c = ratio.unbind(1)
         b = torch.where(system >= 3, a, b)
         c = torch.where(system == 5, a, c)
@@ -127,7 +127,8 @@ class Placing:
         products = torch.stack(
             [edges[:, 1] * edges[:, 2], edges[:, 0] * edges[:, 2], edges[:, 0] * edges[:, 1]], 1
         )
-        return torch.cat([edges, cosines], 1), torch.cat([edges * edges, products * cosines], 1)
+        whole = torch.cat([edges, cosines], 1), torch.cat([edges * edges, products * cosines], 1)
+        return whole[0].float(), whole[1].float()
 
     def _lattice_room(self, recipe: Recipe, metric: Tensor) -> Tensor:
         """[B] shortest lattice vector over the largest least distance of like atoms, squared."""

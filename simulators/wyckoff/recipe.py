@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eg_agent.errors import BadInput
 from eg_agent.symmetry import groups
 from simulators.counter_random import CounterRandom
 from simulators.wyckoff.config import MOST_SITES, SPECIAL_SITES, WyckoffConfig
@@ -31,7 +32,8 @@ class Recipe:
     space_group [B]: number minus 1. position [B, S]: row of the Wyckoff tables. sites [B]: how many of
     the S columns count; the first of them show the whole symmetry of the group (`anchors` [B]).
     slot [B, S]: which of the crystal's elements. element [B, E]: row of SYMBOLS. b_iso [B, E]:
-    angstrom^2. organic [B]. volume [B]: of the primitive cell, angstrom^3.
+    angstrom^2. organic [B]. volume [B]: of the primitive cell, angstrom^3,
+    float64.
     """
 
     space_group: Tensor
@@ -55,10 +57,7 @@ class Recipes:
         def integers(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array.astype(np.int64), device=device)
 
-        self.group_probability = _group_probability(config)
-        share = np.zeros(230)
-        for group, probability in zip(groups(), self.group_probability):
-            share[np.array(group.space_groups) - 1] = probability / len(group.space_groups)
+        self.group_probability, share = _probabilities(config)
         self._cumulative = torch.as_tensor(np.cumsum(share), device=device)
         self._last = int(np.flatnonzero(share)[-1])
         self._first, self._orbit_size = integers(t.first), integers(t.orbit_size)
@@ -85,7 +84,7 @@ class Recipes:
         operations = self._operations[space_group]
         anchor, general = self._anchor(space_group, operations, organic, u)
         needed, size = self._needed[anchor], self._orbit_size[anchor]
-        aim = torch.exp(math.log(config.atoms_median) + config.atoms_sigma * random.normal(2))
+        aim = torch.exp(math.log(config.atoms_median) + config.atoms_sigma * normal(random, 2))
         special, specials, atoms = self._special(random, space_group, anchor, aim - needed * size, aim, u)
         more = ((aim - needed * size - atoms) / size + 0.5).floor().long()
         low, high = config.organic_sites
@@ -102,8 +101,8 @@ class Recipes:
         b_iso = low_b[:, None] + (high_b - low_b)[:, None] * random.uniform(6, SLOTS)
         room = self._elements.volume[element].gather(1, slot)
         room = torch.where(organic[:, None], ORGANIC_VOLUME, room) * self._orbit_size[position]
-        volume = (room * (column < sites[:, None])).cumsum(1)[:, -1]
-        volume = volume * torch.exp(config.volume_sigma * random.normal(7).clamp(-2.5, 2.5))
+        volume = (room * (column < sites[:, None])).double().cumsum(1)[:, -1]
+        volume = volume * torch.exp(config.volume_sigma * normal(random, 7).clamp(-2.5, 2.5))
         return Recipe(space_group, position, sites, anchors, slot, element, b_iso, organic, volume)
 
     def _anchor(
@@ -176,9 +175,29 @@ class Recipes:
         edges = torch.tensor(ORGANIC_SITES[:-1], device=v.device)
         light = torch.bucketize(v, edges)
         light = torch.where((light == SLOTS - 1) & (u[:, 8:9] >= METAL_SHARE), 0, light)
-        return element, torch.where(organic[:, None], light, slot)
+        slot = torch.where(organic[:, None], light, slot)
+        # An element drawn twice is one element: its later slots stand for the first one.
+        same = (element[:, :, None] == element[:, None, :]).long()
+        first = (same * torch.arange(SLOTS, 0, -1, device=v.device)).argmax(2)
+        return element, first.gather(1, slot)
 
 
-def _group_probability(config: WyckoffConfig) -> np.ndarray:
+def normal(random: CounterRandom, purpose: int, count: int | None = None) -> Tensor:
+    """Standard normal float64. Functions in single precision differ in their last bit between long and
+    short tensors, and what is decided from them would depend on the batch."""
+    u = random.uniform(purpose, count).double()
+    return torch.erfinv(u * 2 - 1) * math.sqrt(2.0)
+
+
+def _probabilities(config: WyckoffConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the 99 extinction groups and of the 230 space groups."""
     weight = np.ones(len(groups())) if config.group_weight is None else np.array(config.group_weight, float)
-    return weight / weight.sum()
+    share = np.zeros(230)
+    for number, group in enumerate(groups()):
+        members = [n for n in group.space_groups if config.space_groups is None or n in config.space_groups]
+        if not members:
+            weight[number] = 0.0
+        share[np.array(members, int) - 1] = weight[number] / max(len(members), 1)
+    if not weight.sum() > 0:
+        raise BadInput("no group is left: the chosen space groups lie in groups of weight 0.")
+    return weight / weight.sum(), share / weight.sum()
