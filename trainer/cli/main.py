@@ -10,8 +10,10 @@ from eg_agent.errors import EgAgentError
 from trainer.cli.benchmark import benchmark
 from trainer.cli.export import export
 from trainer.cli.fit import fit
+from trainer.cli.library import library
 from trainer.cli.prepare import prepare
 from trainer.cli.simulate import simulate
+from trainer.cli.unseen import unseen
 
 app = typer.Typer(
     name="eg-train",
@@ -25,6 +27,8 @@ app.command()(simulate)
 app.command()(fit)
 app.command()(export)
 app.command()(benchmark)
+app.command()(library)
+app.command()(unseen)
 
 
 def run() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import gemmi
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +14,20 @@ from eg_agent.errors import BadInput
 from eg_agent.library import Library
 from eg_agent.library.cells import niggli
 from eg_agent.library.file import Entries
-from simulators.corpus import MINERAL, STRAIN_TYPES, Corpus
+from simulators.corpus import COMPUTED, MINERAL, STRAIN_TYPES, Corpus, merge, pack
+from simulators.crystal import Crystal, stabiliser_orders
+from simulators.structures import (
+    computed_crystals,
+    count_rows,
+    crystal_from_cif,
+    mineral_crystals,
+    reduced_formula,
+)
 
 #: Strongest peaks kept of a structure.
 MAX_PEAKS = 110
+#: Rows of a table that are read at a time.
+_CHUNK = 1000
 #: Names of symmetry settings to try for a space group whose standard letter is centred.
 _CENTRED = {"A": "CAIBF", "B": "CAIBF", "C": "CAIBF", "I": "IFCAB", "F": "FICAB", "R": "R"}
 
@@ -99,3 +113,73 @@ def library_of_corpus(
             formula_text=lines([formulas[i] for i in chosen]),
         )
     )
+
+
+@dataclass(frozen=True)
+class Built:
+    """A library, and what was left out: (file or table, reason)."""
+
+    library: Library
+    left_out: tuple[tuple[str, str], ...]
+
+
+def library_of_folder(
+    folder: str | Path,
+    *,
+    rows: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Built:
+    """The structures of a folder as a library: parquet tables and .cif files, also in folders inside it.
+
+    rows: only the first rows of each table. progress: called with the number of structures read.
+    A CIF that cannot be used is left out with the reason; BadInput when nothing is left.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is not a folder: give the folder that holds the structures.")
+    parts: list[Corpus] = []
+    left_out: list[tuple[str, str]] = []
+    done = 0
+
+    def add(part: Corpus) -> None:
+        nonlocal done
+        done += len(part)
+        if len(part):
+            parts.append(part)
+        if progress is not None:
+            progress(done)
+
+    for name, read, source in (
+        ("materials_project.parquet", computed_crystals, COMPUTED),
+        ("minerals.parquet", mineral_crystals, MINERAL),
+    ):
+        path = folder / name
+        if path.is_file():
+            count = min(count_rows(path), rows or 10**9)
+            for start in range(0, count, _CHUNK):
+                add(pack((c, source) for c in read(path, start, min(start + _CHUNK, count))))
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".cif"):
+        try:
+            part = pack([(crystal_of_cif(path), MINERAL)])
+        except (BadInput, ValueError, ArithmeticError) as error:
+            left_out.append((str(path), str(error)))
+            continue
+        if not len(part):
+            left_out.append((str(path), "it has fewer than 3 peaks, or axes that are not usual"))
+        add(part)
+    if not parts:
+        why = f": {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
+        raise BadInput(
+            f"{folder} holds no structure that can be used{why or ': give .cif files or the parquet tables'}."
+        )
+    return Built(library_of_corpus(merge(parts)), tuple(left_out))
+
+
+def crystal_of_cif(path: Path) -> Crystal:
+    """The first structure of a CIF, with the reduced formula of its sites."""
+    crystal = crystal_from_cif(path)
+    amounts: dict[str, float] = {}
+    orders = stabiliser_orders(crystal.cell, crystal.operations, crystal.fractional)
+    for element, share, order in zip(crystal.elements, crystal.occupancy, orders, strict=True):
+        amounts[element] = amounts.get(element, 0.0) + float(share) * len(crystal.operations) / int(order)
+    return replace(crystal, formula=reduced_formula(amounts))
