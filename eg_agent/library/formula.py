@@ -8,7 +8,7 @@ import re
 import gemmi
 
 #: An element or a bracket with what may follow: a charge ("Fe3+"), then an amount.
-_TOKEN = re.compile(r"([A-Z][a-z]?|[()\[\]])(?:\d*[+-])?(\d+(?:\.\d+)?)?")
+_TOKEN = re.compile(r"([A-Z][a-z]?|[()\[\]])(?:\d*\+|\d+-)?(\d+(?:\.\d+)?)?")
 #: The dot of a hydrate, with its multiplier; a full stop is one only before water.
 _HYDRATE = re.compile(
     r"(?:[·•*]\s*(?=[\d.\s]*[A-Z(\[])|\.\s*(?=\d*\.?\d*\s*\(?(?:H2O|D2O)))(\d+(?:\.\d+)?)?\s*"

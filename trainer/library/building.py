@@ -14,6 +14,7 @@ from eg_agent.errors import BadInput
 from eg_agent.library import Library
 from eg_agent.library.cells import niggli
 from eg_agent.library.file import Entries
+from eg_agent.library.formula import reduced_formula as alphabetical
 from simulators.corpus import COMPUTED, MINERAL, STRAIN_TYPES, Corpus, merge, pack
 from simulators.crystal import Crystal, stabiliser_orders
 from simulators.structures import (
@@ -110,7 +111,7 @@ def library_of_corpus(
             hkl=hkl,
             level=corpus.level[take],
             id_text=lines([names[i] for i in chosen]),
-            formula_text=lines([formulas[i] for i in chosen]),
+            formula_text=lines([alphabetical(formulas[i]) or formulas[i] for i in chosen]),
         )
     )
 

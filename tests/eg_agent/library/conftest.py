@@ -1,4 +1,4 @@
-"""A library of textbook and random structures, and measurements of them made by other code than the search."""
+"""A library of textbook and random structures, and measurements of them made without the search's code."""
 
 from __future__ import annotations
 
