@@ -34,8 +34,9 @@ IMPURITY_POOL = 2048
 #: Patterns that go through together, on a CPU and elsewhere.
 CHUNK_CPU = 64
 CHUNK = 2048
-#: Purposes of random numbers: first of each part.
-_SOURCE, _STRAIN, _SAMPLE, _IMPURITY, _INSTRUMENT, _RECORDING = 10, 20, 30, 40, 70, 80
+#: Purposes of random numbers: first of each part. SOURCE gives the crystals of a stream: those of
+#: `source.crystals(CounterRandom(seed, index), SOURCE)` for a source that can say them.
+SOURCE, _STRAIN, _SAMPLE, _IMPURITY, _INSTRUMENT, _RECORDING = 10, 20, 30, 40, 70, 80
 
 
 class GridLike(Protocol):
@@ -56,12 +57,14 @@ class Batch:
     intensity: float32 [B, L], maximum 1 over the covered part, 0 elsewhere.
     coverage: bool [B, L]. group: int64 [B], extinction group minus 1 (0-98).
     structure: int64 [B], row of the corpus, -1 for a structure that comes from none.
+    space_group: int64 [B], 1-230, of the true symmetry; 0 where the source does not know it.
     """
 
     intensity: Tensor
     coverage: Tensor
     group: Tensor
     structure: Tensor
+    space_group: Tensor
 
 
 class PatternStream:
@@ -94,7 +97,7 @@ class PatternStream:
         if config.sample.impurity_share > 0 and config.sample.impurity_max > 0:
             # Any structure may be an impurity; a pool spares the making of three more crystals a pattern.
             index = torch.arange(-IMPURITY_POOL, 0, dtype=torch.int64, device=self.device)
-            self._pool = source.draw(CounterRandom(seed, index), _SOURCE, IMPURITY_PEAKS)
+            self._pool = source.draw(CounterRandom(seed, index), SOURCE, IMPURITY_PEAKS)
 
     def group_probability(self) -> npt.NDArray[np.float64]:
         """float64 [99] probability of each extinction group in this stream (the training prior)."""
@@ -106,7 +109,7 @@ class PatternStream:
         chunk = CHUNK_CPU if self.device.type == "cpu" else CHUNK
         index = torch.arange(start, start + n, dtype=torch.int64, device=self.device)
         # A source of random crystals works better on many at once.
-        peaks = self.source.draw(CounterRandom(self.seed, index), _SOURCE, MAX_PEAKS)
+        peaks = self.source.draw(CounterRandom(self.seed, index), SOURCE, MAX_PEAKS)
         parts = [
             self._chunk(
                 index[at : at + chunk],
@@ -128,7 +131,7 @@ class PatternStream:
             lines = self._with_impurities(random, lines, optics.wavelength)
         rate = self._profiles(self._instruments.points(optics, lines))
         intensity, coverage = self._recorder(random, _RECORDING, rate, reach(optics))
-        return Batch(intensity, coverage, peaks.group, peaks.structure)
+        return Batch(intensity, coverage, peaks.group, peaks.structure, peaks.space_group)
 
     def _with_impurities(self, random: CounterRandom, lines: Lines, wavelength: Tensor) -> Lines:
         """Up to three more phases, the strongest peak of each a share of the main phase's."""

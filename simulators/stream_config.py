@@ -368,8 +368,9 @@ def stage2() -> StreamConfig:
     (analysis in arXiv:2604.23811), half A 0.12 with K-alpha2 and 0.07-0.18 at 10-90 %; mixtures and fine
     powders reach 0.5 (precursor mixtures of the dara project). Lorentzian shares of 0.3 and more and a
     slow growth with angle: half A (full width at a fifth 1.76 times the FWHM at the median; a Gaussian
-    has 1.52; FWHM at 55-85 degrees as at 12-35). (S + H) / L up to 0.07: Soller slits of 2.3 to 5 degrees full opening, as FCJ
-    refinements give them (Finger, Cox and Jephcoat, J. Appl. Cryst. 27 (1994) 892 refine 0.02-0.06).
+    has 1.52; FWHM at 55-85 degrees as at 12-35). (S + H) / L up to 0.07: Soller slits of 2.3 to 5
+    degrees full opening, as FCJ refinements give them (Finger, Cox and Jephcoat, J. Appl. Cryst. 27
+    (1994) 892 refine 0.02-0.06).
     Transparency up to 0.02 degrees: mu above 60 / cm at R = 240 mm, oxides and most minerals;
     organics are measured in transmission. Zero shift and displacement of 0.1 degree together: what
     Rietveld refinements of laboratory data usually report. Microstrain anisotropy to 0.3 degrees at
@@ -404,7 +405,7 @@ def stage2() -> StreamConfig:
             caglioti=1.0,
         ),
         recording=RecordingRanges(
-            background_median=0.035,
+            background_median=0.03,
             chebyshev=0.2,
             air=3.0,
             counts=(80.0, 8e4),

@@ -27,9 +27,10 @@ from simulators.stored import (
 if TYPE_CHECKING:
     from simulators.corpus import Corpus
     from simulators.stream import PatternStream
+    from simulators.wyckoff.source import WyckoffSource
 
 #: Patterns computed at once. Part of the format: sums over another batch could differ in their last bit.
-BATCH = 64
+BATCH = 256
 #: Patterns a file, at the most.
 SHARD = 2048
 
@@ -39,7 +40,7 @@ class Request:
     """What is to be simulated.
 
     stage: name of a stage of `simulators.stream_config`. count: patterns. corpus: file from
-    `eg-train prepare`, or None for random crystals, `crystals` of each extinction group.
+    `eg-train prepare`, or None for the sampler of random crystals (`simulators.wyckoff`).
     workers: processes; they change nothing in the patterns. split: "train" or "held_out" structures.
     """
 
@@ -51,12 +52,11 @@ class Request:
     workers: int = 1
     device: str = "cpu"
     shard_size: int = SHARD
-    crystals: int = 20
     split: str = "train"
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.workers < 1 or self.shard_size < 1 or self.crystals < 1:
-            raise BadInput("--count, --workers, --shard-size and --crystals must be at least 1.")
+        if self.count < 1 or self.workers < 1 or self.shard_size < 1:
+            raise BadInput("--count, --workers and --shard-size must be at least 1.")
         if not 0 <= self.seed < 2**63:
             raise BadInput(f"--seed {self.seed} must be 0 or more.")
         if self.device != "cpu" and self.workers > 1:
@@ -69,11 +69,13 @@ def settings(request: Request) -> Any:
     """The `StreamConfig` of a request. Raises BadInput for a stage that does not exist."""
     from dataclasses import replace
 
+    from simulators.stream_config import beamline, texture
     from trainer.data import CURRICULA
 
-    if request.stage not in CURRICULA:
-        raise BadInput(f"unknown stage {request.stage!r}: one of {', '.join(CURRICULA)}.")
-    config = CURRICULA[request.stage]()
+    stages = CURRICULA | {"texture": texture, "beamline": beamline}
+    if request.stage not in stages:
+        raise BadInput(f"unknown stage {request.stage!r}: one of {', '.join(stages)}.")
+    config = stages[request.stage]()
     return replace(config, sampling=replace(config.sampling, split=request.split))
 
 
@@ -99,7 +101,9 @@ def manifest_of(request: Request) -> Manifest:
 
 def _describe(request: Request) -> dict[str, Any]:
     if request.corpus is None:
-        return {"kind": "random", "crystals": request.crystals}
+        from simulators.wyckoff.config import WyckoffConfig
+
+        return {"kind": "random", "config": json.loads(json.dumps(asdict(WyckoffConfig())))}
     if not request.corpus.is_file():
         raise BadInput(f"there is no corpus {request.corpus}: make one with eg-train prepare.")
     with request.corpus.open("rb") as file:
@@ -114,16 +118,16 @@ class Maker:
         import torch
 
         from simulators.stream import PatternStream
+        from simulators.wyckoff.source import WyckoffSource
 
         if request.device == "cpu":
             torch.set_num_threads(1)
         elif not torch.cuda.is_available():
             raise BadInput(f"--device {request.device}: torch sees no accelerator here; use --device cpu.")
-        self._request = request
-        self.corpus = open_corpus(request)
-        self._names = self.corpus.names
+        source = open_source(request)
+        self._names = None if isinstance(source, WyckoffSource) else source.names
         self.stream: PatternStream = PatternStream(
-            self.corpus, settings(request), request.seed, request.grid, request.device
+            source, settings(request), request.seed, request.grid, request.device
         )
 
     def write(self, folder: Path, manifest: Manifest, shard: int, progress: Callable[[int], None]) -> None:
@@ -134,6 +138,7 @@ class Maker:
         coverage = np.empty((len(rows), length), np.bool_)
         group = np.empty(len(rows), np.uint8)
         structure = np.empty(len(rows), np.int64)
+        space_group = np.empty(len(rows), np.uint8)
         done = 0
         while done < len(rows):
             # Batches begin at multiples of BATCH and are whole, so that a longer --count or another
@@ -146,26 +151,28 @@ class Maker:
             coverage[here] = batch.coverage[part].cpu().numpy()
             group[here] = batch.group[part].cpu().numpy() + 1
             structure[here] = batch.structure[part].cpu().numpy()
+            space_group[here] = batch.space_group[part].cpu().numpy()
             done += n
             progress(n)
-        known = self.corpus.space_group[structure]
         write_shard(
             shard_path(folder, shard),
             index=np.arange(rows.start, rows.stop, dtype=np.int64),
             group=group,
-            space_group=known,
+            space_group=space_group,
             structure=structure,
-            name=[self._names[i] for i in structure],
+            name=[None if self._names is None else self._names[i] for i in structure],
             intensity=intensity,
             coverage=coverage,
         )
 
 
-def open_corpus(request: Request) -> Corpus:
-    """The corpus of a request: read, or packed from random crystals of every group."""
+def open_source(request: Request) -> Corpus | WyckoffSource:
+    """Where the crystals of a request come from."""
     from simulators.corpus import Corpus
+    from simulators.wyckoff.source import WyckoffSource
 
-    assert request.corpus is not None
+    if request.corpus is None:
+        return WyckoffSource(device=request.device)
     return Corpus.load(request.corpus)
 
 
@@ -212,7 +219,7 @@ def simulate_to(
     if missing and (request.workers == 1 or len(missing) == 1):
         maker = Maker(request)
     elif missing:
-        open_corpus(request)  # so that a file that is none is said here and now, not by every process
+        open_source(request)  # so that a file that is none is said here and now, not by every process
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_manifest(folder, manifest)

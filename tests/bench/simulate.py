@@ -131,10 +131,10 @@ def same_crystals(count: int = MOST) -> list[Crystal]:
     import torch
 
     from simulators.counter_random import CounterRandom
-    from simulators.stream import STRUCTURE
+    from simulators.stream import SOURCE
     from simulators.wyckoff.source import WyckoffSource
 
-    return WyckoffSource().crystals(CounterRandom(SEED, torch.arange(count)), STRUCTURE)
+    return WyckoffSource().crystals(CounterRandom(SEED, torch.arange(count)), SOURCE)
 
 
 def measure() -> dict[str, float]:

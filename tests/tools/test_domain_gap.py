@@ -15,6 +15,7 @@ from eg_agent.patterns import Radiation
 from simulators.corpus import COMPUTED, pack
 from simulators.measurement import simulate
 from simulators.textbook import textbook
+from trainer.benchmark.data import COLUMNS
 from trainer.gap.statistics import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,9 +45,7 @@ def data(tmp_path_factory) -> Path:
     np.savez(folder / "patterns.npz", **patterns)
     with (folder / "index.csv").open("w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(
-            ["id", "sg_number", "eg_number", "wavelength", "compound", "source", "benchmark", "known_cell"]
-        )
+        out.writerow(COLUMNS)
         out.writerows(rows)
     pack((crystal, COMPUTED) for crystal in textbook()).save(folder / "corpus.npz")
     return folder
