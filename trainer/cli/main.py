@@ -13,6 +13,7 @@ from trainer.cli.fit import fit
 from trainer.cli.library import library
 from trainer.cli.prepare import prepare
 from trainer.cli.simulate import simulate
+from trainer.cli.tune import tune
 from trainer.cli.unseen import unseen
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command()(prepare)
 app.command()(simulate)
 app.command()(fit)
+app.command()(tune)
 app.command()(export)
 app.command()(benchmark)
 app.command()(library)

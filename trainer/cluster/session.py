@@ -17,6 +17,7 @@ OBJECT_STORE = 256 * 2**20
 #: Settings of Ray that are read from the environment; what the user has set stays.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # as the same command without Ray; by default workers run at 15
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
