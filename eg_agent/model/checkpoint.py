@@ -24,8 +24,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eg_agent.errors import BadInput
+from eg_agent.model.conformal import ConformalSets
 from eg_agent.model.fusion import Calibration
 from eg_agent.model.network import N_GROUPS, Network, NetworkConfig
+from eg_agent.model.novelty import NoveltyReference
 from eg_agent.values import VALUE_CONFIG, from_json, to_json
 
 #: Version of the card's layout. A card with a greater one was written by a newer eg-agent.
@@ -40,6 +42,11 @@ class Card:
     architecture: the `NetworkConfig`, grid included.
     log_train_prior: [99] nats, the class prior of training, divided out at inference.
     calibration: how the two heads become one posterior, and calibrated_on: which patterns that was fitted on.
+    sets: how prediction sets are made. novelty: the reference for what the network was not made for.
+    expected: what calibration promises on patterns like those it was fitted on, judged out of fold by
+        compound: "coverage" of the sets and its interval, "set_size", "ece", and date, data, "folds".
+    log_prior, prior: [99] nats, the prior that was fitted with the calibration (answered with as prior
+        "fitted"), and what it was made of; empty where there is none.
     curriculum, corpora, seed: what it was trained on. cost, machine: patterns, steps, hours, FLOP, on what.
     held_out: figures on simulated patterns of structures that were not trained on.
     benchmark: rows of `eg-train benchmark`, by name of the data; empty until they were made.
@@ -55,6 +62,11 @@ class Card:
     log_train_prior: tuple[float, ...]
     calibration: Calibration = field(default_factory=Calibration)
     calibrated_on: str = "nothing: defaults"
+    sets: ConformalSets = field(default_factory=ConformalSets)
+    novelty: NoveltyReference | None = None
+    expected: dict[str, Any] = field(default_factory=dict)
+    log_prior: tuple[float, ...] = ()
+    prior: str = ""
     size: str = ""
     description: str = ""
     curriculum: dict[str, Any] = field(default_factory=dict)

@@ -13,6 +13,7 @@ import torch
 
 from eg_agent.errors import BadPattern
 from eg_agent.model.checkpoint import Card, load_checkpoint
+from eg_agent.model.conformal import closed_set
 from eg_agent.model.fusion import Calibration, apply
 from eg_agent.model.network import Network
 from eg_agent.model.posterior import Posterior
@@ -21,6 +22,20 @@ from eg_agent.patterns import Grid, Pattern
 
 #: Patterns that go through the network together; more brings nothing on a CPU and costs memory.
 BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a network says of n patterns before calibration.
+
+    split: [n, 99] split scores. aux: [n, 99] auxiliary logits. features: [n, R] that the auxiliary head
+    reads. novelty: [n] z, see `eg_agent.model.novelty`; zeros where the card has no reference.
+    """
+
+    split: FloatArray
+    aux: FloatArray
+    features: FloatArray
+    novelty: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +59,12 @@ class Classifier:
     ) -> Classifier:
         """Load a shipped checkpoint by name or any by path; BadInput says what is wrong with it.
 
-        prior: "mineral", "inorganic", "uniform", or a file of 99 weights (`eg_agent.model.log_prior`).
+        prior: "mineral", "inorganic", "uniform", or a file of 99 weights (`eg_agent.model.log_prior`);
+        "fitted" is the one that was fitted with the calibration, where the card has it.
         """
         network, card = load_checkpoint(checkpoint, device=device)
-        return cls(network, card, card.architecture.grid, str(prior), log_prior(prior), card.calibration)
+        values = np.array(card.log_prior) if prior == "fitted" and card.log_prior else log_prior(prior)
+        return cls(network, card, card.architecture.grid, str(prior), values, card.calibration)
 
     @property
     def checkpoint_hash(self) -> str:
@@ -66,18 +83,39 @@ class Classifier:
         """
         if isinstance(patterns, Pattern):
             return self.predict([patterns])[0]
-        split_BG, aux_BG = self.scores(patterns)
-        log_p_BG = apply(self.calibration, split_BG, aux_BG, self.log_train_prior, self.log_prior)
+        outputs = self.outputs(patterns)
+        log_p_BG = self.log_probability(outputs)
+        sets = self.card.sets.sets(log_p_BG) if len(log_p_BG) else []
+        novelty_B = outputs.novelty
+        reference = self.card.novelty
         return [
             Posterior(
                 log_probability=row_G,
                 log_prior=self.log_prior,
                 checkpoint=self.checkpoint_hash,
-                temperature=self.calibration.temperature,
+                temperature=float(T),
                 prior=self.prior,
+                prediction_set=groups,
+                closed_set=closed_set(groups),
+                set_coverage=self.card.sets.coverage,
+                novelty=None if reference is None else float(z),
+                out_of_distribution=reference is not None and bool(z > reference.threshold),
             )
-            for row_G in log_p_BG
+            for row_G, groups, z, T in zip(
+                log_p_BG, sets, novelty_B, self.calibration.temperature_of(novelty_B)[:, 0], strict=True
+            )
         ]
+
+    def log_probability(self, outputs: Outputs) -> FloatArray:
+        """Calibrated log-probabilities [n, 99] of raw outputs, with this classifier's prior inside."""
+        return apply(
+            self.calibration,
+            outputs.split,
+            outputs.aux,
+            self.log_train_prior,
+            self.log_prior,
+            outputs.novelty,
+        )
 
     @property
     def log_train_prior(self) -> FloatArray:
@@ -86,6 +124,11 @@ class Classifier:
 
     def scores(self, patterns: Iterable[Pattern]) -> tuple[FloatArray, FloatArray]:
         """Raw outputs before calibration: split scores [n, 99] and auxiliary logits [n, 99]."""
+        outputs = self.outputs(patterns)
+        return outputs.split, outputs.aux
+
+    def outputs(self, patterns: Iterable[Pattern]) -> Outputs:
+        """Raw outputs of both heads and the novelty of each pattern; BadPattern for one off the grid."""
         intensity, coverage = [], []
         for pattern in patterns:
             projected = self.grid.project(pattern)
@@ -98,22 +141,39 @@ class Classifier:
             intensity.append(projected.intensity)
             coverage.append(projected.coverage)
         if not intensity:
-            return np.empty((0, 99)), np.empty((0, 99))
-        return self.projected_scores(np.stack(intensity), np.stack(coverage))
+            return Outputs(np.empty((0, 99)), np.empty((0, 99)), np.empty((0, 0)), np.empty(0))
+        return self.projected_outputs(np.stack(intensity), np.stack(coverage))
 
-    @torch.inference_mode()
     def projected_scores(
         self, intensity_BL: npt.NDArray[np.float32], coverage_BL: npt.NDArray[np.bool_]
     ) -> tuple[FloatArray, FloatArray]:
         """`scores` of patterns that already lie on `grid`: intensity and coverage, both [n, L]."""
+        outputs = self.projected_outputs(intensity_BL, coverage_BL)
+        return outputs.split, outputs.aux
+
+    @torch.inference_mode()
+    def projected_outputs(
+        self, intensity_BL: npt.NDArray[np.float32], coverage_BL: npt.NDArray[np.bool_]
+    ) -> Outputs:
+        """`outputs` of patterns that already lie on `grid`: intensity and coverage, both [n, L]."""
         device = next(self.network.parameters()).device
-        split, aux = [], []
-        for start in range(0, len(intensity_BL), BATCH):
-            chunk = slice(start, start + BATCH)
-            heads = self.network(
-                torch.from_numpy(np.ascontiguousarray(intensity_BL[chunk])).to(device),
-                torch.from_numpy(np.ascontiguousarray(coverage_BL[chunk])).to(device),
-            )
-            split.append(self.network.split_scores(heads.split).double().cpu().numpy())
-            aux.append(heads.aux.double().cpu().numpy())
-        return np.concatenate(split), np.concatenate(aux)
+        split, aux, features = [], [], []
+        # The features are what the last layer reads: a hook takes them, so that every network has them.
+        hook = self.network.aux_head.register_forward_pre_hook(
+            lambda _, inputs: features.append(inputs[0].double().cpu().numpy())
+        )
+        try:
+            for start in range(0, len(intensity_BL), BATCH):
+                chunk = slice(start, start + BATCH)
+                heads = self.network(
+                    torch.from_numpy(np.ascontiguousarray(intensity_BL[chunk])).to(device),
+                    torch.from_numpy(np.ascontiguousarray(coverage_BL[chunk])).to(device),
+                )
+                split.append(self.network.split_scores(heads.split).double().cpu().numpy())
+                aux.append(heads.aux.double().cpu().numpy())
+        finally:
+            hook.remove()
+        feature_BR = np.concatenate(features)
+        reference = self.card.novelty
+        novelty_B = np.zeros(len(feature_BR)) if reference is None else reference.novelty(feature_BR)
+        return Outputs(np.concatenate(split), np.concatenate(aux), feature_BR, novelty_B)

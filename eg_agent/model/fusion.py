@@ -35,6 +35,8 @@ class Calibration:
     split_weight: share of the split head, 0 to 1 (alpha of the paper in a linear pool).
     prior_weight: exponent of the prior (1: Bayes).
     fusion: "log-pool" or "linear".
+    novelty_slope: k of T = temperature * exp(k z), z the novelty of a pattern (see
+        `eg_agent.model.novelty`): a network is overconfident on what is unlike its training. 0: one T for all.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -43,6 +45,13 @@ class Calibration:
     split_weight: float = 0.3
     prior_weight: float = 1.0
     fusion: Literal["log-pool", "linear"] = "log-pool"
+    novelty_slope: float = 0.0
+
+    def temperature_of(self, novelty: npt.ArrayLike | None = None) -> FloatArray:
+        """T of each pattern [n, 1], or [1, 1] without a novelty [n] (then z is 0, a usual pattern)."""
+        z = np.zeros(1) if novelty is None else np.atleast_1d(np.asarray(novelty, dtype=np.float64))
+        # What lies beyond 3 deviations was seen by no calibration: it is treated as what lies there.
+        return self.temperature * np.exp(self.novelty_slope * np.clip(z, -3.0, 3.0))[:, None]
 
     @property
     def aux_weight(self) -> float:
@@ -69,16 +78,19 @@ def apply(
     aux_logits: npt.ArrayLike,
     log_train_prior: npt.ArrayLike,
     log_prior: npt.ArrayLike,
+    novelty: npt.ArrayLike | None = None,
 ) -> FloatArray:
     """Fused log-probabilities [n, 99], normalised.
 
     split_scores: [n, 99] from `Network.split_scores`. aux_logits: [n, 99] of the auxiliary head.
     log_train_prior: [99] the class prior of training. log_prior: [99] or [n, 99], the one to answer with.
+    novelty: [n] z of each pattern, for a calibration that depends on it.
     """
     split = normalised(split_scores)
     aux = normalised(aux_logits) - np.asarray(log_train_prior, dtype=np.float64)
     prior = np.asarray(log_prior, dtype=np.float64)
-    share, T, power = calibration.split_weight, calibration.temperature, calibration.prior_weight
+    share, power = calibration.split_weight, calibration.prior_weight
+    T = calibration.temperature_of(novelty)
     if calibration.fusion == "log-pool":
         split = split - split_prior(log_train_prior)
         return normalised((share * split + (1.0 - share) * aux) / T + power * prior)

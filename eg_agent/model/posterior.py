@@ -21,6 +21,13 @@ class Posterior:
     checkpoint: hash of the weights file (first 16 hex digits).
     temperature: divisor of the logits.
     prior: name of the prior ("mineral", "inorganic", "uniform", or a file).
+    prediction_set: group numbers that cannot be ruled out, most probable first, never empty from a
+        `Classifier`; it holds the true group with the probability `set_coverage` (see
+        `eg_agent.model.conformal`, and the checkpoint's card for what that was measured on).
+    closed_set: the smallest closed set on the subgroup graph around it: with all groups between.
+    novelty: how far the pattern is from what the network was trained on, in standard deviations of
+        simulated patterns; None where the checkpoint has no such reference.
+    out_of_distribution: the novelty is above the checkpoint's threshold: do not trust the rest.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -30,6 +37,11 @@ class Posterior:
     checkpoint: str
     temperature: float
     prior: str
+    prediction_set: tuple[int, ...] = ()
+    closed_set: tuple[int, ...] = ()
+    set_coverage: float | None = None
+    novelty: float | None = None
+    out_of_distribution: bool = False
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:
