@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import group_of_space_group
-from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus
+from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus, held_out
 from simulators.crystal_source import found_group
 from simulators.preparation import PreparationConfig, prepare
 from simulators.structures import computed_crystals, mineral_crystals
@@ -104,6 +104,32 @@ def test_rows_are_a_prefix_and_tables_pack(structures, tmp_path):
     assert (corpus.source[len(names) :] > MINERAL).all()
 
 
+def test_copies_follow_their_structure_in_its_split(structures, tmp_path):
+    shutil.copy(structures / "minerals.parquet", tmp_path)
+    config = PreparationConfig(random_target=0, random_least=0, molecular=0, rows=40, perturbed=2)
+    corpus = prepare(tmp_path, config)
+    plain = prepare(tmp_path, replace(config, perturbed=0))
+    originals = [i for i, name in enumerate(corpus.names) if "~" not in name]
+    assert [corpus.names[i] for i in originals] == plain.names
+    assert len(corpus) > 2.5 * len(plain)
+    last = None
+    for i, name in enumerate(corpus.names):
+        if "~" not in name:
+            last = i
+            continue
+        assert last is not None
+        assert name.startswith(corpus.names[last])
+        assert corpus.group[i] == corpus.group[last]
+        assert held_out(corpus.formulas[i]) == held_out(corpus.formulas[last])
+        assert (corpus.cell[i] != corpus.cell[last]).any()
+
+
+def test_the_textbook_may_be_trained_on(folder):
+    config = PreparationConfig(random_target=0, random_least=0, molecular=0)
+    assert prepare(folder, config).split.tolist() == [1]
+    assert prepare(folder, replace(config, hold_out_textbook=False)).split.tolist() == [0]
+
+
 def test_the_verb_writes_a_corpus_and_says_what_is_in_it(folder, tmp_path):
     out = tmp_path / "corpus.npz"
     arguments = [
@@ -122,6 +148,10 @@ def test_the_verb_writes_a_corpus_and_says_what_is_in_it(folder, tmp_path):
     assert "1 mineral" in result.output
     corpus = Corpus.load(out)
     assert corpus.split[0] == 1  # caesium chloride is one of the demo's samples
+    other = [a if a != str(out) else str(tmp_path / "all.npz") for a in arguments]
+    result = CliRunner().invoke(app, [*other, "--no-hold-out-textbook", "--perturbed", "1"])
+    assert result.exit_code == 0, result.output
+    assert Corpus.load(tmp_path / "all.npz").split[0] == 0
     again = CliRunner().invoke(app, arguments)
     assert isinstance(again.exception, BadInput)
     assert "--overwrite" in str(again.exception)
