@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ophyd.status import Status
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns.radiation import Radiation
+from simulators.counting import Detector
 from simulators.powder_device import PowderDevice
 from simulators.signals import Setting, number
 
@@ -47,11 +49,10 @@ class SimDiffractometer(PowderDevice):
     limits: degrees that the 2-theta arm can reach.
     seed: the same triggers in the same order give the same counts.
     time_scale: real seconds a simulated second; 0 measures at once, on another thread.
-    dead_time: seconds after each photon in which the detector sees none (not extended by them). The mean
-        is right; the variance stays that of Poisson, a little too large (Knoll, Radiation Detection and
-        Measurement, chapter 4).
-    dark_rate: counts a second without a beam. full_scale: counts a point at which the counter saturates.
-    change_seconds: time to change the sample.
+    dead_time: seconds after each photon in which the detector sees none; paralysable: photons within it
+        extend it. dark_rate: counts a second without a beam. full_scale: counts a point at which the
+        counter saturates. See `simulators.counting.Detector`.
+    change_seconds: time to change the sample. speed, overhead, settle: see `PowderDevice`.
 
     Data keys: see `PowderDevice`. Two scans with the same settings count different photons.
     """
@@ -69,6 +70,7 @@ class SimDiffractometer(PowderDevice):
         seed: int = 0,
         time_scale: float = 0.0,
         dead_time: float = 0.0,
+        paralysable: bool = False,
         dark_rate: float = 0.0,
         full_scale: float | None = None,
         change_seconds: float = 20.0,
@@ -76,8 +78,7 @@ class SimDiffractometer(PowderDevice):
     ) -> None:
         self._rates = dict(samples)
         self._known: tuple[tuple[str, bytes], Array] | None = None
-        self._dark_rate = float(dark_rate)
-        self._full_scale = full_scale
+        self._detector = Detector(dead_time, paralysable, float(dark_rate), full_scale)
         super().__init__(
             name=name,
             samples=tuple(self._rates),
@@ -92,10 +93,10 @@ class SimDiffractometer(PowderDevice):
         self.origin.state("simulated photons")
 
     def rate(self, two_theta: npt.ArrayLike) -> Array:
-        """Counts a second [n] that reach the detector at angles [n] in degrees, of the sample in the beam."""
+        """Photons a second [n] at angles [n] in degrees from the sample in the beam; none if it is shut."""
         angles = np.atleast_1d(np.asarray(two_theta, dtype=np.float64))
         if self.shutter.get() == "closed":
-            return np.full(angles.size, self._dark_rate)
+            return np.zeros(angles.size)
         sample = str(self.sample.get())
         key = (sample, angles.tobytes())
         if self._known is None or self._known[0] != key:
@@ -106,12 +107,9 @@ class SimDiffractometer(PowderDevice):
                     "each angle."
                 )
             self._known = (key, rate)
-        return self._known[1] + self._dark_rate
+        return self._known[1]
 
     def count(self, two_theta: Array, seconds: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-        rate = self.rate(two_theta)
-        seen = rate / (1.0 + rate * number(self.dead_time))
-        counts = rng.poisson(seen * seconds).astype(np.float64)
-        if self._full_scale is not None:
-            counts = np.minimum(counts, self._full_scale)
+        detector = replace(self._detector, dead_time=number(self.dead_time))
+        counts = detector.count(self.rate(two_theta), seconds, rng)
         return two_theta, counts, np.full(two_theta.size, seconds)

@@ -32,8 +32,13 @@ class SampleChanger(Signal):
         device: Any = self.parent
         name = device.sample_name(value)
         status = Status(self)
-        seconds = 0.0 if name == self.get() else device.change_seconds * device.time_scale
-        later(status, seconds, lambda: self._change(name), threading.Event())
+        seconds = 0.0 if name == self.get() else device.change_seconds
+
+        def change() -> None:
+            self._change(name)
+            device.spend(seconds)
+
+        later(status, seconds * device.time_scale, change, threading.Event())
         return status
 
     def put(self, value: str | int, **kwargs: Any) -> None:
@@ -53,7 +58,7 @@ class PointDetector(Device):
     counting_time = Cpt(ReadOnly, value=0.0, kind=Kind.normal, units="s")
 
     def trigger(self) -> DeviceStatus:
-        """Count; the status is done after the counting time."""
+        """Count; the status is done after settling and the counting time."""
         device: Any = self.parent
         return device.trigger_point(self)
 
@@ -72,6 +77,11 @@ class PowderDevice(Device):
     Set `sample`, `two_theta_min`, `two_theta_max`, `step` (degrees), `seconds_per_point`, `windows`, and
     trigger; or move `arm` and trigger `point`. `time_scale` is real seconds a simulated second: 0 is
     at once (still on another thread), 1 is real time.
+
+    Whatever it does costs simulated time, which `elapsed` (seconds, read on its own) adds up: counting;
+    moving at `speed` degrees a second, to the first angle and over the gaps between windows as well;
+    `overhead` seconds a trace (opening, reading out, closing); `settle` seconds a point of a step scan;
+    `change_seconds` a change of the sample.
     """
 
     sample = Cpt(SampleChanger, value="", kind=Kind.config)
@@ -91,6 +101,8 @@ class PowderDevice(Device):
     intensity = Cpt(Trace, value=np.zeros(0), kind=Kind.normal, units="counts")
     counting_time = Cpt(Trace, value=np.zeros(0), kind=Kind.normal, units="s")
 
+    elapsed = Cpt(ReadOnly, value=0.0, kind=Kind.omitted, units="s")
+
     # read on their own in a step scan, and no part of a whole trace
     arm = Cpt(Arm, kind=Kind.omitted)
     point = Cpt(PointDetector, kind=Kind.omitted)
@@ -104,6 +116,9 @@ class PowderDevice(Device):
         seed: int,
         time_scale: float,
         change_seconds: float,
+        speed: float = 10.0,
+        overhead: float = 2.0,
+        settle: float = 0.1,
         **kwargs: Any,
     ) -> None:
         if not samples:
@@ -112,11 +127,17 @@ class PowderDevice(Device):
             raise BadInput(f"limits {limits} are not a range inside 0-180 degrees of 2-theta.")
         if not (np.isfinite(time_scale) and time_scale >= 0.0):
             raise BadInput(f"time_scale {time_scale:g} must be 0 (at once) or more.")
+        if not (speed > 0.0 and min(overhead, settle, change_seconds) >= 0.0):
+            raise BadInput(
+                f"{name}: speed {speed:g} must be above 0 degrees a second, overhead {overhead:g}, settle "
+                f"{settle:g} and change_seconds {change_seconds:g} not negative."
+            )
         super().__init__(name=name, **kwargs)
         self.samples = tuple(samples)
         self.limits = (float(limits[0]), float(limits[1]))
         self.time_scale = float(time_scale)
         self.change_seconds = float(change_seconds)
+        self.overhead, self.settle = float(overhead), float(settle)
         self._seed = seed
         self._triggers = 0
         self._halt = threading.Event()
@@ -124,6 +145,9 @@ class PowderDevice(Device):
         self.arm.name = f"{name}_arm_two_theta"
         self.arm.set_limits(*self.limits)
         self.arm.time_scale = self.time_scale
+        self.arm.speed = float(speed)
+        self.arm.spent = self.spend
+        self._at = self.limits[0]
         self.two_theta_min.put(self.limits[0])
         self.two_theta_max.put(self.limits[1])
         self.sample.put(self.samples[0])
@@ -149,6 +173,17 @@ class PowderDevice(Device):
         raise NotImplementedError
 
     # shared
+
+    def spend(self, seconds: float) -> None:
+        """Add simulated seconds to `elapsed`."""
+        with self._lock:
+            self.elapsed.state(number(self.elapsed) + seconds)
+
+    def trace_seconds(self, two_theta: Array, seconds: float) -> float:
+        """Simulated seconds of a trace at angles [n], from where the last one ended."""
+        travel = abs(float(two_theta[0]) - self._at) + float(two_theta[-1] - two_theta[0])
+        counted = float(self.times(two_theta, seconds).sum())
+        return self.overhead + travel / self.arm.speed + counted
 
     def light(self, radiation: Radiation) -> None:
         """State the radiation in the configuration."""
@@ -192,7 +227,7 @@ class PowderDevice(Device):
         return angles
 
     def trigger(self) -> DeviceStatus:
-        """Count a whole trace; the status is done after the time of all points.
+        """Count a whole trace; the status is done after the time of all points, moves and overhead.
 
         Raises BadInput for settings that cannot be measured. Nothing is counted when it is stopped.
         """
@@ -204,8 +239,11 @@ class PowderDevice(Device):
             traces = (self.two_theta, self.intensity, self.counting_time)
             for signal, values in zip(traces, measured):
                 signal.state(values)
+            self._at = float(angles[-1])
+            self.spend(duration)
 
-        return self._counting(DeviceStatus(self), float(self.times(angles, seconds).sum()), finish)
+        duration = self.trace_seconds(angles, seconds)
+        return self._counting(DeviceStatus(self), duration, finish)
 
     def trigger_point(self, point: PointDetector) -> DeviceStatus:
         """Count one point at the arm's position."""
@@ -217,8 +255,10 @@ class PowderDevice(Device):
             _, counts, times = self.count(where, seconds, rng)
             point.counts.state(float(counts[0]))
             point.counting_time.state(float(times[0]))
+            self.spend(duration)
 
-        return self._counting(DeviceStatus(point), float(self.times(where, seconds).sum()), finish)
+        duration = self.settle + float(self.times(where, seconds).sum())
+        return self._counting(DeviceStatus(point), duration, finish)
 
     def stop(self, *, success: bool = False) -> None:
         """Stop counting and moving; what is under way fails."""

@@ -124,7 +124,7 @@ def axial_shifts(two_theta: FloatArray, s_l: float, h_l: float, count: int) -> t
         # cos^2 a - cos^2 2-theta without the loss of digits
         h = np.sqrt(np.sin(t * t) * np.sin(angle[:, None] + a)) / np.maximum(np.cos(angle), 1e-9)[:, None]
         seen = np.clip((s_l + h_l - h) / (2 * least), 0.0, 1.0)
-        weights.append(half * weight * 2 * t * seen / (h * np.cos(a)))
+        weights.append(half * weight * 2 * t * seen / np.maximum(h * np.cos(a), 1e-150))
         shifts.append(-t * t)
     shift, mass = np.degrees(np.concatenate(shifts, axis=1)), np.concatenate(weights, axis=1)
     shift = np.where(mirrored[:, None], -shift, shift)
@@ -151,7 +151,7 @@ def _sorted_sum(lines: Lines, angle: FloatArray) -> FloatArray:
     # Wings are cheap near a line point by point, and far from it on a coarse grid: the radius where one
     # gives way to the other costs least where both have as many points.
     radius = None
-    if angle.size * len(lines) > _DIRECT:
+    if span > 0 and angle.size * len(lines) > _DIRECT:
         radius = np.maximum(2 * exact, math.sqrt(2 * span * span / angle.size))
     total = np.zeros(angle.size)
     limits, counts = (np.array(column) for column in zip(*_QUADRATURE))

@@ -148,7 +148,7 @@ class Arm(SoftPositioner):
     """The 2-theta arm: moves at a speed (degrees a second of simulated time), inside its limits.
 
     A position outside raises ophyd's LimitError; `stop` leaves it where it is. `snap` gives the angle
-    the arm really takes for one that is asked for.
+    the arm really takes for one that is asked for, `spent` is told the simulated seconds of a move.
     """
 
     def __init__(self, *args: Any, speed: float = 10.0, **kwargs: Any) -> None:
@@ -156,6 +156,7 @@ class Arm(SoftPositioner):
         self.speed = speed
         self.time_scale = 0.0
         self.snap: Callable[[float], float] = float
+        self.spent: Callable[[float], None] = lambda seconds: None
         self._halt = threading.Event()
 
     def set_limits(self, low: float, high: float) -> None:
@@ -170,12 +171,13 @@ class Arm(SoftPositioner):
         self._halt = halt = threading.Event()
         target = self.snap(float(position))
         here: Any = self.position
-        seconds = abs(target - float(here)) / self.speed * self.time_scale
+        seconds = abs(target - float(here)) / self.speed
 
         def move() -> None:
-            stopped = halt.wait(seconds) or halt.is_set()
+            stopped = halt.wait(seconds * self.time_scale) or halt.is_set()
             if not stopped:
                 self._set_position(target)
+                self.spent(seconds)
             self._moving = False
             if not stopped:  # a stop has told the status already
                 self._done_moving()

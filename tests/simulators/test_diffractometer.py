@@ -209,6 +209,34 @@ def test_a_trigger_takes_its_time_on_another_thread() -> None:
     assert status.success
 
 
+def test_everything_costs_simulated_time(engine: RunEngine) -> None:
+    diff = device(speed=5.0, overhead=3.0, settle=0.5, change_seconds=40.0, limits=(5.0, 90.0))
+    engine(measure(diff, two_theta=(10, 20), step=0.1, seconds_per_point=2.0))
+    # from 5 to 20 degrees at 5 degrees a second, 101 points of 2 s, opening and closing
+    assert diff.elapsed.get() == pytest.approx(15.0 / 5.0 + 101 * 2.0 + 3.0)
+    before = diff.elapsed.get()
+    diff.windows.set([(12.0, 13.0), (18.0, 19.0)]).wait(1)
+    diff.trigger().wait(5)
+    # back from 20 to 12, and on to 19, over the gap
+    assert diff.elapsed.get() - before == pytest.approx((8.0 + 7.0) / 5.0 + 22 * 2.0 + 3.0)
+    before = diff.elapsed.get()
+    engine(bps.mv(diff.sample, "two"))
+    assert diff.elapsed.get() - before == pytest.approx(40.0)
+    before = diff.elapsed.get()
+    engine(bps.mv(diff.arm, 55.0))
+    diff.point.trigger().wait(5)
+    assert diff.elapsed.get() - before == pytest.approx(50.0 / 5.0 + 0.5 + 2.0)
+    with pytest.raises(BadInput, match="speed"):
+        device(speed=0.0)
+
+
+def test_dead_time_may_be_paralysable_and_spaces_counts_out() -> None:
+    diff = device(samples={"hot": lambda x: np.full(x.size, 1e5)}, dead_time=1e-5, paralysable=True)
+    counts = diff.count(np.arange(10.0, 60.0, 0.01), 1.0, np.random.default_rng(0))[1]
+    assert counts.mean() == pytest.approx(1e5 * np.exp(-1.0), rel=1e-3)
+    assert counts.var() / counts.mean() == pytest.approx(1 - 2 * np.exp(-1.0), rel=0.1)
+
+
 def test_a_stopped_trace_fails_and_counts_nothing() -> None:
     diff = device(time_scale=1.0)
     status = diff.trigger()

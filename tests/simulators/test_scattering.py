@@ -181,6 +181,46 @@ def test_neutrons_scatter_by_their_lengths():
     assert np.allclose(peaks.f2, np.abs(f) ** 2, rtol=2e-3, atol=1e-3 * peaks.f2.max())
 
 
+@pytest.mark.parametrize(
+    ("element", "wavelength", "first", "second"),
+    [  # International Tables C (1992), table 4.2.6.8
+        ("C", 1.540562, 0.0181, 0.0091),
+        ("O", 1.540562, 0.0492, 0.0322),
+        ("Si", 1.540562, 0.2541, 0.3302),
+        ("Fe", 1.540562, -1.1336, 3.1974),
+        ("Cu", 1.540562, -1.9646, 0.5888),
+        ("Si", 0.709260, 0.0817, 0.0704),
+        ("Fe", 0.709260, 0.3463, 0.8444),
+        ("Cu", 0.709260, 0.3201, 1.2651),
+        ("Br", 0.709260, -0.2901, 2.4595),
+    ],
+)
+def test_dispersion_corrections_are_those_of_the_tables(element, wavelength, first, second):
+    s = np.array([0.0, 0.3])
+    plain, none = form_factors((element,), s, "x-ray", None)
+    real, imaginary = form_factors((element,), s, "x-ray", wavelength)
+    assert (none == 0).all()
+    assert np.allclose(real - plain, first, atol=0.01)
+    assert imaginary[0] == pytest.approx(second, abs=0.005)
+    assert plain[0, 0] == pytest.approx(gemmi.Element(element).atomic_number, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("element", "length"),  # Sears, Neutron News 3 (1992) 26, fm
+    [("H", -3.739), ("D", 6.671), ("Li", -1.90), ("V", -0.3824), ("Ti", -3.438), ("Ni", 10.3), ("U", 8.417)],
+)
+def test_neutron_lengths_are_those_of_the_tables(element, length):
+    real, imaginary = form_factors((element,), np.array([0.1, 0.6]), "neutron", None)
+    assert np.allclose(real, length, rtol=1e-3)
+    assert (imaginary == 0).all()
+
+
+@pytest.mark.parametrize(("kind", "element"), [("x-ray", "Foo"), ("neutron", "Foo"), ("neutron", "At")])
+def test_an_unknown_element_is_one_sentence(kind, element):
+    with pytest.raises(BadInput, match=f"for '{element}'"):
+        form_factors((element,), np.array([0.1]), kind, 1.54)
+
+
 def test_range_of_spacings_is_kept():
     crystal = quartz()
     _, _, d = laue_unique(crystal.cell, crystal.operations, 1.2, 3.0)
