@@ -12,10 +12,13 @@ from trainer.cluster.trials import Trials, in_words
 
 
 class Teller(Callback):
-    """A line and a row at every report. Holds only the search's folder: Tune pickles its callbacks."""
+    """A line and a row at every report. Holds no open file: Tune pickles its callbacks.
 
-    def __init__(self, out: Path) -> None:
-        self._out = out.resolve()
+    out: folder of the search. patterns: budget of a trial.
+    """
+
+    def __init__(self, out: Path, patterns: int) -> None:
+        self._out, self._patterns = out.resolve(), patterns
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -24,3 +27,14 @@ class Teller(Callback):
         if "seen" in result:
             row = Trials(self._out).put(trial.trial_id, trial.config, result, "running")
             Console(highlight=False).print(in_words(row), soft_wrap=True)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has come through, or was stopped at a rung."""
+        result = trial.last_result
+        status = "done" if result.get("seen", 0.0) >= self._patterns else "stopped"
+        Trials(self._out).put(trial.trial_id, trial.config, result, status)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has failed more often than allowed."""
+        if "seen" in trial.last_result:
+            Trials(self._out).put(trial.trial_id, trial.config, trial.last_result, "failed")

@@ -26,6 +26,8 @@ COLUMNS = (
     "top1",
     "train_seconds",
 )
+#: What a trial's status is once it is over; before that "running".
+ENDED = ("done", "stopped", "failed")
 #: Columns that are text.
 TEXT = ("trial", "status")
 

@@ -21,7 +21,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import write_atomically
 from trainer.cluster.session import connected, require_ray
 from trainer.cluster.storage import Storage, open_storage
-from trainer.cluster.trials import TABLE, Trials, in_words
+from trainer.cluster.trials import ENDED, TABLE, Trials, in_words
 from trainer.config import TrainConfig
 from trainer.data import open_data
 
@@ -81,23 +81,14 @@ def search(config: TrainConfig, request: TuneRequest, console: Console | None = 
     with connected(request.address, cpus=request.threads):
         request.out.mkdir(parents=True, exist_ok=True)
         write_atomically(request.out / "tune.json", (json.dumps(asked, indent=1) + "\n").encode())
-        rows = _finish(_tuner(config, request, storage).fit(), request)
-    console.print(f"best of {len(rows)}, {in_words(rows[0])}; all in {request.out / TABLE}", soft_wrap=True)
-    return rows
-
-
-def _finish(results: Any, request: TuneRequest) -> list[dict[str, Any]]:
-    """Write the table from what Tune says at the end; BadInput when no trial has come to a rung."""
-    table = Trials(request.out)
-    for number, result in enumerate(results):
-        figures = result.metrics or {}
-        come_through = figures.get("seen", 0.0) >= request.patterns
-        status = "failed" if result.error else "done" if come_through else "stopped"
-        table.put(str(figures.get("trial_id", number)), result.config or {}, figures, status)
-    rows = table.rows()
-    if not rows or not rows[0].get("seen"):
+        results = _tuner(config, request, storage).fit()
+    rows = Trials(request.out).rows()
+    if not rows:
         lines = [line for error in results.errors for line in str(error).strip().splitlines()]
-        raise BadInput(f"no trial came to a rung: {lines[-1] if lines else 'none has reported'}")
+        raise BadInput(f"no trial came to a rung: {lines[-1] if lines else 'stopped before that'}.")
+    if sum(row["status"] in ENDED for row in rows) < request.trials:
+        console.print("stopped; the same command goes on from here.", soft_wrap=True)
+    console.print(f"best of {len(rows)}, {in_words(rows[0])}; all in {request.out / TABLE}", soft_wrap=True)
     return rows
 
 
@@ -171,7 +162,7 @@ def _tuner(config: TrainConfig, request: TuneRequest, storage: Storage) -> Any:
             storage_filesystem=storage.filesystem,
             failure_config=tune.FailureConfig(max_failures=request.max_failures),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-            callbacks=[Teller(request.out)],
+            callbacks=[Teller(request.out, request.patterns)],
             verbose=0,
         ),
     )

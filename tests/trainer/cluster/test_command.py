@@ -138,7 +138,7 @@ def test_whole_lines_go_to_the_desk():
     desk = Desk()
 
     class Remote:
-        class say:  # noqa: N801 - stands for an actor's method
+        class say:
             remote = staticmethod(desk.say)
 
     writer = DeskWriter(Remote())

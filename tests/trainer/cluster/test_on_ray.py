@@ -27,7 +27,7 @@ from trainer.state import read_index, read_tensors
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-PATTERNS = 2400
+PATTERNS = 1600
 
 
 @pytest.fixture(scope="module")
