@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from simulators.corpus import Corpus
     from simulators.counting import Detector
     from simulators.crystal import Crystal, Operations
+    from simulators.crystal_source import CrystalSource, RealSource
     from simulators.diffractometer import SimDiffractometer
     from simulators.instrument import Instrument, laboratory, neutron_reactor, synchrotron
     from simulators.measurement import Rate, expected_counts, expected_rate, simulate
     from simulators.peak_source import CorpusSource, MixedSource, Peaks, PeakSource
+    from simulators.perturbation import Perturbation, perturbed
     from simulators.preparation import PreparationConfig, prepare
     from simulators.processing import Processing, process
+    from simulators.pyxtal_source import PyXtalSource
     from simulators.random_crystals import random_crystal
     from simulators.replay import ReplayDiffractometer
     from simulators.samples import DrawnSample, draw
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from simulators.stream_config import StreamConfig, beamline, stage1, stage2, texture
     from simulators.structures import computed_crystals, crystal_from_cif, mineral_crystals
     from simulators.textbook import hold_out
+    from simulators.wyckoff.config import WyckoffConfig
+    from simulators.wyckoff.source import WyckoffSource
 
 _HOME = {
     "AnisotropicStrain": "stephens",
@@ -40,6 +45,7 @@ _HOME = {
     "Corpus": "corpus",
     "CorpusSource": "peak_source",
     "Crystal": "crystal",
+    "CrystalSource": "crystal_source",
     "Detector": "counting",
     "DrawnSample": "samples",
     "Grains": "specimen",
@@ -52,9 +58,12 @@ _HOME = {
     "PeakList": "scattering",
     "PeakSource": "peak_source",
     "Peaks": "peak_source",
+    "Perturbation": "perturbation",
     "PreparationConfig": "preparation",
     "Processing": "processing",
+    "PyXtalSource": "pyxtal_source",
     "Rate": "measurement",
+    "RealSource": "crystal_source",
     "ReplayDiffractometer": "replay",
     "Roughness": "specimen",
     "SimDiffractometer": "diffractometer",
@@ -62,6 +71,8 @@ _HOME = {
     "StreamConfig": "stream_config",
     "Texture": "specimen",
     "Wandering": "background",
+    "WyckoffConfig": "wyckoff.config",
+    "WyckoffSource": "wyckoff.source",
     "beamline": "stream_config",
     "computed_crystals": "structures",
     "crystal_from_cif": "structures",
@@ -73,6 +84,7 @@ _HOME = {
     "mineral_crystals": "structures",
     "neutron_reactor": "instrument",
     "peak_list": "scattering",
+    "perturbed": "perturbation",
     "prepare": "preparation",
     "process": "processing",
     "random_crystal": "random_crystals",
@@ -91,6 +103,7 @@ __all__ = [
     "Corpus",
     "CorpusSource",
     "Crystal",
+    "CrystalSource",
     "Detector",
     "DrawnSample",
     "Grains",
@@ -103,9 +116,12 @@ __all__ = [
     "PeakList",
     "PeakSource",
     "Peaks",
+    "Perturbation",
     "PreparationConfig",
     "Processing",
+    "PyXtalSource",
     "Rate",
+    "RealSource",
     "ReplayDiffractometer",
     "Roughness",
     "SimDiffractometer",
@@ -113,6 +129,8 @@ __all__ = [
     "StreamConfig",
     "Texture",
     "Wandering",
+    "WyckoffConfig",
+    "WyckoffSource",
     "beamline",
     "computed_crystals",
     "crystal_from_cif",
@@ -124,6 +142,7 @@ __all__ = [
     "mineral_crystals",
     "neutron_reactor",
     "peak_list",
+    "perturbed",
     "prepare",
     "process",
     "random_crystal",

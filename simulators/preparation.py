@@ -98,7 +98,9 @@ def _crystals(task: _Task) -> Iterator[tuple[Crystal, int]]:
     if task.kind == "computed":
         yield from _with_copies(computed_crystals(task.path, task.start, task.stop), COMPUTED, task)
     elif task.kind == "mineral":
-        yield from _with_copies(mineral_crystals(task.path, task.start, task.stop), MINERAL, task)
+        # One entry of the table states a group that its coordinates do not have.
+        sound = filter(keeps_group, mineral_crystals(task.path, task.start, task.stop))
+        yield from _with_copies(sound, MINERAL, task)
     elif task.kind == "cif":
         yield from _with_copies([crystal_from_cif(task.path)], MINERAL, task)
     elif task.kind == "random":

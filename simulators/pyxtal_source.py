@@ -2,12 +2,13 @@
 
 The recipe of arXiv:2604.23811: elements whose PyXtal radii are all known, at least one orbit on the
 general position, and a crystal counts only if spglib finds the intended extinction group at a tight
-tolerance. About two a second; `WyckoffSource` is a thousand times faster.
+tolerance. Some tens a second; `WyckoffSource` makes thousands.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from simulators.crystal_source import ATTEMPTS, TIGHT, found_group, generator
 from simulators.structures import reduced_formula
 from simulators.wyckoff.tables import tables
 
-#: Radii that an element needs in PyXtal's table, and the elements left out whatever their radii.
+#: Radii that an element needs in PyXtal's table.
 _RADII = ("covalent_radius", "vdw_radius", "metallic_radius")
 
 
@@ -85,15 +86,15 @@ def _attempt(number: int, rng: np.random.Generator, most: int, orbits: int) -> C
     for _ in elements[1:]:
         room = max(1, most // max(general, 1))
         sizes.append(int(rng.choice(special)) * int(rng.integers(1, min(room, 4) + 1)))
-    made = pyxtal()
+    made: Any = pyxtal()
     try:
         made.from_random(
             3,
             number,
             elements,
             [n * centring for n in sizes],
-            sites=[[letter] * needed, *([None] * (count - 1))],  # pyright: ignore[reportArgumentType]
-            random_state=rng,  # pyright: ignore[reportArgumentType]
+            sites=[[letter] * needed, *([None] * (count - 1))],
+            random_state=rng,
         )
     except (RuntimeError, ValueError, ZeroDivisionError, IndexError):
         return None  # compositions that no choice of positions can hold

@@ -33,7 +33,7 @@ def generate() -> dict[str, npt.NDArray[Any]]:
     rows: list[tuple[Any, ...]] = []
     first = [0]
     for number in range(1, 231):
-        group = Group(number)
+        group: Any = Group(number)
         operations = operations_from_hall(int(group.hall_number))
         _check_setting(operations, group, number)
         rotations, shifts = _cosets(operations)
@@ -128,7 +128,7 @@ def _needed(
             images = np.einsum("oij,sj->soi", rotations[members], sites)
             images = images + shifts[members] / TRANSLATION_DENOMINATOR
             atoms = (images.reshape(-1, 1, 3) + vectors).reshape(-1, 3) % 1.0
-            cell = (_lattice(number, rng), atoms, [1] * len(atoms))
+            cell = (_lattice(number, rng).tolist(), atoms.tolist(), [1] * len(atoms))
             found = spglib.get_symmetry_dataset(cell, symprec=1e-6)
             right += found is not None and int(found.number) == number
         if right == 3:
@@ -141,7 +141,7 @@ def _lattice(number: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     from simulators.crystal import metric
     from simulators.random_crystals import random_cell
 
-    return np.linalg.cholesky(metric(random_cell(number, 1000.0, rng)))
+    return np.linalg.cholesky(metric(random_cell(number, 1000.0, rng))).astype(np.float64)
 
 
 if __name__ == "__main__":
