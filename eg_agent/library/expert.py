@@ -36,7 +36,7 @@ class Expert:
     """Constants of the expert, see the module.
 
     The defaults were fitted on simulated patterns, two thirds of them of structures that the library held
-    (`eg-train library --calibrate`), never on measured ones.
+    (`trainer.library.calibrating`), never on measured ones.
 
     sharpness: power of the residual. crowding: power of the number of entries. misled: probability that
     the lookup says nothing. known_middle, known_slope: logistic curve of `known_probability`.

@@ -43,8 +43,8 @@ REFINED = 30
 #: Largest strain beyond the scale, and largest zero shift (degrees), of a refinement.
 LIMITS = (0.02, 0.12)
 #: ln-scales looked at around the coarse one.
-_AROUND = np.arange(-3, 4) * 0.002
-_AROUND_FINELY = np.arange(-7, 8) * 0.001
+_AROUND = np.asarray(np.arange(-3, 4) * 0.002, dtype=np.float64)
+_AROUND_FINELY = np.asarray(np.arange(-7, 8) * 0.001, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ COARSE_BINS = 1000
 RESOLVED = 0.4
 MERGED = 3
 #: The 16 scales of the cell that are compared: ln of its growth, -4.5 % to +4.5 %.
-SHIFTS = (np.arange(16) - 7.5) * 2 * COARSE_STEP
+SHIFTS: Floats = np.asarray((np.arange(16) - 7.5) * 2 * COARSE_STEP, dtype=np.float64)
 
 #: Degrees: half width of the window under which the background is found, on the canonical axis.
 _FLOOR_WINDOW = 1.6
