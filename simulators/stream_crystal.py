@@ -21,6 +21,7 @@ from simulators.corpus import STRAIN_TYPES
 from simulators.counter_random import CounterRandom, Table
 from simulators.peak_source import Peaks
 from simulators.stream_config import SampleRanges
+from simulators.stream_recording import some
 
 #: Rows for each Laue class: the order of m-3m up to sign.
 EQUIVALENTS = 24
@@ -183,10 +184,13 @@ class Sample:
         microstrain = torch.zeros_like(s2)
         if anisotropy is not None:
             axis = self._axes[(Table(random, base + 3, 1).uniform() * len(self._axes)).long()]
-            cos2 = cosines2(peaks.hkl, peaks.metric, inverse_d2, axis, laue)
             # The root of a mean of fourth powers: a quartic form in hkl that has the Laue symmetry, as
             # Stephens' sum is, and never negative.
-            microstrain = anisotropy[:, None] * cos2.square_().mean(2).sqrt_()
+            microstrain = some(
+                anisotropy > 0,
+                lambda _, width, *args: width[:, None] * cosines2(*args).square_().mean(2).sqrt_(),
+                microstrain, anisotropy, peaks.hkl, peaks.metric, inverse_d2, axis, laue,
+            )  # fmt: skip
         return Lines(s2.sqrt(), strength, microstrain)
 
     def _texture(self, table: Table, laue: Tensor, peaks: Peaks, inverse_d2: Tensor) -> Tensor:
@@ -197,8 +201,14 @@ class Sample:
         for turn in range(2 if config.second_axis_share > 0 else 1):
             axis = self._axes[(table.uniform() * len(self._axes)).long()]
             r = torch.where(textured, torch.exp(config.texture_sigma * table.normal()), 1.0)
-            one = march_dollase(cosines2(peaks.hkl, peaks.metric, inverse_d2, axis, laue), r)
-            factor = one if turn == 0 else torch.where(two[:, None], 0.5 * (factor + one), factor)
+            before = 0.5 * turn  # with a second axis, half of the powder keeps the first
+            factor = some(
+                textured if turn == 0 else textured & two,
+                lambda f, r, *args, before=before: (
+                    before * f + (1 - before) * march_dollase(cosines2(*args), r)
+                ),
+                factor, r, peaks.hkl, peaks.metric, inverse_d2, axis, laue,
+            )  # fmt: skip
         return factor
 
 

@@ -26,9 +26,11 @@ from simulators.spectrum import TUNGSTEN_L_ALPHA1
 from simulators.stream_config import InstrumentRanges
 from simulators.stream_crystal import Lines
 
-#: Lines of lowest angle that are spread by quadrature, and the number of its points.
+#: Lines of lowest angle that are spread by quadrature, and the number of its points; the few photons from
+#: deep in a transparent sample need fewer.
 LOW_LINES = 64
-QUADRATURE = 16
+QUADRATURE = 20
+DEEP_QUADRATURE = 10
 #: Strongest lines of the main phase that show with K-beta.
 BETA_LINES = 48
 #: Highest angle that goniometers reach, degrees of measured 2-theta, and its sin(theta).
@@ -122,9 +124,21 @@ class Instruments:
         self._beta = config.beta_share > 0 and config.beta_max > 0 and any(x.beta > 0 for x in lamps)
         self._axial = config.axial[1] > 0
         self._lopsided = self._axial or config.transparency[1] > 0
-        nodes, weights = np.polynomial.legendre.leggauss(QUADRATURE)
-        self._nodes = torch.tensor(0.5 + 0.5 * nodes, dtype=torch.float32, device=device)
-        self._weights = torch.tensor(0.5 * weights, dtype=torch.float32, device=device)
+        # Quadrature over heights, for both points that stand for an exponential tail of unit decay: heights
+        # against S + H, weights, shifts against the decay; and its Gaussian's variance.
+        offsets, shares, rest = _two_points(*(torch.tensor(c, dtype=torch.float64) for c in (1.0, -2.0, 6.0)))
+        self._trail_variance = float(rest) if config.transparency[1] > 0 else 0.0
+        parts = list(zip(offsets, shares, (DEEP_QUADRATURE, QUADRATURE)))
+        if shares[0] > shares[1]:
+            parts = list(zip(offsets, shares, (QUADRATURE, DEEP_QUADRATURE)))
+        if config.transparency[1] <= 0:
+            parts = [(torch.zeros(()), torch.ones(()), QUADRATURE)]
+        rows = []
+        for offset, share, count in parts:
+            nodes, weights = np.polynomial.legendre.leggauss(count)
+            rows.append([0.5 + 0.5 * nodes, 0.5 * weights * float(share), np.full(count, float(offset))])
+        table = torch.tensor(np.concatenate(rows, axis=1), dtype=torch.float32, device=device)
+        self._nodes, self._weights, self._depths = table
 
     def draw(self, random: CounterRandom, base: int) -> Optics:
         """One instrument for each pattern; purposes base and base + 1."""
@@ -210,7 +224,7 @@ class Instruments:
         if self._axial:
             low = _lowest(two_theta, area, min(LOW_LINES, two_theta.shape[1]))
             points = [(p, a.scatter(1, low, 0.0), v, g) for p, a, v, g in points]
-            points.append(self._spread(o, low, sine, cosine, area, variance + trail * trail, lorentz, trail))
+            points.append(self._spread(o, low, sine, cosine, area, variance, lorentz, trail))
         position, area, variance, lorentz = (torch.cat(parts, 1) for parts in zip(*points))
         position, scale = canonical(position, o.declared)
         return Points(position, area, variance * scale * scale, lorentz * scale)
@@ -219,7 +233,7 @@ class Instruments:
         self, o: Optics, low: Tensor, sine: Tensor, cosine: Tensor, area: Tensor, variance: Tensor,
         lorentz: Tensor, trail: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """The lines `low` [B, K] as QUADRATURE points each: position, area, variance, width [B, K Q].
+        """The lines `low` [B, K] as Q points each: position, area, variance, width [B, K Q].
 
         A cone 2 theta meets the height h (against the radius) of the detector's cylinder at 2 phi:
         cos 2phi = cos 2theta r with r = sqrt(1 + h^2), or sin^2 phi = r sin^2 theta - (r - 1) / 2, which
@@ -240,12 +254,14 @@ class Instruments:
         weight = density[:, None] / (cosine2 * cosine2 * 2 * (square_ * (1 - square_)).sqrt()) * (square > 0)
         weight = weight * (area / weight.sum(2).clamp(min=1e-30))[:, :, None]
         position = torch.asin(square_.sqrt()) * (2 * _DEGREE)
-        position = position + (_shift(o, sine, cosine) - trail)[:, :, None]
+        position = position + (_shift(o, sine, cosine) - trail)[:, :, None] + trail[:, :, None] * self._depths
+        variance = variance + self._trail_variance * trail * trail
+        count = len(self._nodes)
         return (
             position.flatten(1),
             weight.flatten(1),
-            variance.repeat_interleave(QUADRATURE, 1),
-            lorentz.repeat_interleave(QUADRATURE, 1),
+            variance.repeat_interleave(count, 1),
+            lorentz.repeat_interleave(count, 1),
         )
 
 

@@ -14,9 +14,9 @@ from eg_agent.patterns import Grid
 from eg_agent.patterns.radiation import CU_KALPHA1
 from simulators.corpus import D_MIN, MINERAL, MOLECULAR, RANDOM, pack
 from simulators.counter_random import CounterRandom
+from simulators.peak_source import CorpusSource, MixedSource, structure_probability
 from simulators.random_crystals import random_crystal
 from simulators.scattering import lorentz_polarisation, peak_list
-from simulators.peak_source import CorpusSource, MixedSource, structure_probability
 from simulators.stream import PatternStream
 from simulators.stream_config import (
     InstrumentRanges,
@@ -71,8 +71,10 @@ def test_a_pattern_does_not_depend_on_its_batch_or_on_a_restart(corpus, stage):
         joined = torch.cat([getattr(parts[i], name) for i in (1, 2, 0)])
         assert torch.equal(joined, getattr(whole, name)), name
     joined = torch.cat([parts[i].intensity for i in (1, 2, 0)])
-    # Counts are whole numbers: sums in another order might once in a million points tip one over.
-    assert (joined - whole.intensity).abs().max() < 1e-6
+    difference = (joined - whole.intensity).abs()
+    # Counts are whole numbers: a sum in another order can tip one over, by one count of many.
+    assert (difference > 1e-6).float().mean() < 1e-3
+    assert difference.max() < 1e-3
     other = PatternStream(corpus, stage(), 6, GRID).batch(0, 24)
     assert not torch.equal(other.structure, whole.structure)
 
@@ -152,9 +154,15 @@ def test_impossible_streams_are_refused(corpus):
     [
         ({"lamps": ()}, "lamp"),
         ({"texture_share": 1.5}, "texture_share 1.5 is a share"),
-        ({"fwhm_median": -0.1}, "widths must be above 0"),
+        ({"fwhm_median": 0.0}, "widths must be above 0"),
+        ({"zero": -0.1}, "zero -0.1 must be 0 or more"),
         ({"fwhm_range": (0.3, 0.1)}, "no range"),
         ({"counts": (0, 10)}, "counts"),
+        ({"axial": (0.0, 0.9)}, "axial 0.9"),
+        ({"coarse_step": (0.5, 2.0)}, "grid steps"),
+        ({"grains": (0.0, 2.0)}, "above 0"),
+        ({"start": (50.0, 60.0), "end": (20.0, 40.0)}, "is empty"),
+        ({"lorentz": (0.0, 1.5)}, "shares"),
     ],
 )
 def test_impossible_settings_are_refused(change, message):
@@ -207,63 +215,18 @@ def test_doublet_agrees_with_a_direct_sum(one):
         assert np.corrcoef(batch.intensity[0].numpy(), expected)[0, 1] > 0.999
 
 
-def _cell_mean(position, gauss, broad):
-    """A Voigt of unit area averaged over the cells of the grid, as `Grid.project` averages: [L]."""
-    fine = (np.arange(25) - 12) / 25 * GRID.step
-    x = GRID.two_theta[:, None] + fine - position
-    return voigt_profile(x, gauss / 2.3548200, broad / 2).mean(1) * GRID.step
-
-
-@pytest.mark.parametrize("fwhm", [0.06, 0.12, 0.3])
-@pytest.mark.parametrize("lorentz", [0.0, 0.4, 1.0])
-def test_voigt_of_a_single_line(one, fwhm, lorentz):
-    """At nodes and between them, on and off grid points, against scipy."""
-    _, packed = one
-    stream = PatternStream(packed, still(), 1, GRID)
-    stream.config = still(fwhm_median=fwhm, fwhm_range=(0.05, 0.5), lorentz=(lorentz, lorentz), caglioti=1.5)
-    for position in (8.0, 20.0, 25.01, 32.307, 40.0, 55.0, 75.004, 88.0):
-        for number in range(3):
-            random = CounterRandom(1, torch.tensor([number]))
-            sine = torch.tensor([[np.sin(np.radians(position / 2)) / CU_KALPHA1]], dtype=torch.float32)
-            got = stream._profile(random, stream._lamps[:1], sine, torch.ones(1, 1))[0].numpy()
-            size, growth = float(random.uniform(39)[0]), 1.5 * float(random.uniform(37)[0])
-            dip = float(random.uniform(38)[0]) * growth**0.5
-            theta = np.radians(position / 2)
-            tangent = np.tan(theta)
-            whole = 0.5346 * lorentz + np.sqrt(0.2166 * lorentz**2 + (1 - lorentz) ** 2)
-            gauss = (1 - lorentz) * np.sqrt(max(0.2, 1 + growth * tangent**2 - dip * tangent)) * fwhm / whole
-            broad = lorentz * (size / np.cos(theta) + (1 - size) * (0.4 + 1.5 * tangent)) * fwhm / whole
-            gauss = max(gauss, 2.2 * GRID.step - broad)  # what the grid can carry
-            expected = _cell_mean(position, gauss, broad)
-            assert np.abs(got - expected).max() < 0.02 * expected.max(), (position, number)
-
-
 def test_forbidden_lines_stay_empty_whatever_the_nuisances(one):
     """Neither factors on intensities nor texture put anything where the group forbids a line."""
     _, packed = one
-    rich = still(intensity_sigma=0.5, texture_share=1.0, texture_sigma=0.5, b_range=(0.0, 3.0))
+    rich = still(
+        intensity_sigma=0.5, texture_share=1.0, texture_sigma=0.5, second_axis_share=0.5, b_range=(0.0, 3.0),
+        spotty_share=1.0, contrast=(0.5, 2.0),
+    )  # fmt: skip
     batch = PatternStream(packed, rich, 1, GRID).batch(0, 20)
     plain = PatternStream(packed, still(), 1, GRID).batch(0, 1).intensity[0]
     empty = plain < 1e-6
     assert empty.float().mean() > 0.05
     assert batch.intensity[:, empty].max() < 1e-4
-
-
-def test_noise_is_poisson(one):
-    """Variance over mean of many recordings of one pattern, in counts."""
-    _, packed = one
-    stream = PatternStream(
-        packed, still(background_median=0.2, background_sigma=0.0, counts=(1000, 1000.001)), 1, GRID
-    )
-    rate = torch.full((400, GRID.length), 0.5)
-    rate[:, 100] = 1.0
-    stream.config = replace(stream.config, background_median=0.0)
-    intensity, _ = stream._record(CounterRandom(1, torch.arange(400)), rate)
-    # the maximum of each pattern was set to 1: give it back in counts
-    at_peak = CounterRandom(1, torch.arange(400)).poisson(81, rate * 1000).amax(1, keepdim=True)
-    counts = intensity * at_peak
-    ratio = counts[:, 200:].var(0).mean() / counts[:, 200:].mean()
-    assert ratio == pytest.approx(1.0, abs=0.02)
 
 
 def test_another_grid(corpus):
@@ -273,9 +236,40 @@ def test_another_grid(corpus):
     assert torch.isfinite(batch.intensity).all()
 
 
+def test_a_mixture_of_sources_keeps_shares_and_patterns(corpus):
+    parts = [CorpusSource(corpus, Sampling(real=1.0, random=0.0, molecular=0.0)),
+             CorpusSource(corpus, Sampling(real=0.0, random=1.0, molecular=0.0))]  # fmt: skip
+    mixed = MixedSource((3.0, parts[0]), (1.0, parts[1]))
+    expected = 0.75 * parts[0].group_probability() + 0.25 * parts[1].group_probability()
+    assert np.allclose(mixed.group_probability(), expected)
+    stream = PatternStream(mixed, stage2(), 5, GRID)
+    whole = stream.batch(0, 300)
+    share = (torch.as_tensor(corpus.source)[whole.structure] == RANDOM).float().mean()
+    assert float(share) == pytest.approx(0.25, abs=0.1)
+    again = stream.batch(100, 20)
+    assert torch.equal(again.structure, whole.structure[100:120])
+    assert (again.intensity - whole.intensity[100:120]).abs().max() < 1e-6
+    with pytest.raises(BadInput, match="shares"):
+        MixedSource((0.0, parts[0]))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_accelerator_gives_the_same_patterns(corpus, stage):
+    """Before counting; a count drawn from a mean that differs in its last bit may differ by one."""
+    config = stage()
+    config = replace(config, recording=replace(config.recording, counts=None))
+    here = PatternStream(corpus, config, 5, GRID).batch(0, 64)
+    there = PatternStream(corpus, config, 5, GRID, "cuda").batch(0, 64)
+    assert torch.equal(here.group, there.group.cpu())
+    assert (here.intensity - there.intensity.cpu()).abs().max() < 1e-4
+
+
 def test_widths_and_ranges_follow_their_distributions(corpus):
     stream = PatternStream(corpus, stage2(), 4, GRID)
     batch = stream.batch(0, 1500)
-    assert batch.coverage.all(1).float().mean() == pytest.approx(0.5, abs=0.06)
+    assert batch.coverage.all(1).float().mean() == pytest.approx(
+        stage2().recording.full_range_share, abs=0.06
+    )
     first = batch.coverage.float().argmax(1)
     assert GRID.two_theta[int(first.max())] < 20.5
