@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,8 +79,8 @@ class Broadening:
     """What crystallites add to the width of an instrument's lines.
 
     size: mean column length, angstrom, or none for no broadening: Scherrer's width 0.9 lambda / (size cos)
-    (full width at half maximum, shape factor 0.9). strain: root-mean-square-like relative spread of spacings
-    delta-d/d: width 4 strain tan (Stokes and Wilson, 1944). Both are Lorentzian but for the Gaussian
+    (full width at half maximum, shape factor 0.9). strain: Stokes and Wilson's apparent strain, a
+    relative spread of spacings: width 4 strain tan (Proc. Phys. Soc. 56 (1944) 174). Both are Lorentzian but for the Gaussian
     share `gaussian`. anisotropic: Stephens' terms, or none.
     """
 
@@ -247,8 +246,3 @@ class Specimen:
     def phases(self) -> tuple[Impurity, ...]:
         """The impurities, each as `Impurity`."""
         return tuple(i if isinstance(i, Impurity) else Impurity(*i) for i in self.impurities)
-
-
-def strain_terms(values: Mapping[tuple[int, int, int], float], gaussian: float = 0.0) -> AnisotropicStrain:
-    """Stephens' terms from {(4, 0, 0): 1e-6, ...} (see `AnisotropicStrain`)."""
-    return AnisotropicStrain(tuple(sorted(values.items(), reverse=True)), gaussian)
