@@ -32,7 +32,10 @@ CRYSTAL = 0
 
 
 class WyckoffSource:
-    """Random crystals with the distributions of a `WyckoffConfig`, for streams and as `Crystal`."""
+    """Random crystals with the distributions of a `WyckoffConfig`, for streams and as `Crystal`.
+
+    A batch costs some hundreds of tensor operations whatever its size: draw a thousand or more at once.
+    """
 
     def __init__(self, config: WyckoffConfig | None = None, device: str | torch.device = "cpu") -> None:
         config, device = config or WyckoffConfig(), torch.device(device)
