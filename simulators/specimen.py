@@ -80,8 +80,8 @@ class Broadening:
 
     size: mean column length, angstrom, or none for no broadening: Scherrer's width 0.9 lambda / (size cos)
     (full width at half maximum, shape factor 0.9). strain: Stokes and Wilson's apparent strain, a
-    relative spread of spacings: width 4 strain tan (Proc. Phys. Soc. 56 (1944) 174). Both are Lorentzian but for the Gaussian
-    share `gaussian`. anisotropic: Stephens' terms, or none.
+    relative spread of spacings: width 4 strain tan (Proc. Phys. Soc. 56 (1944) 174).
+    Both are Lorentzian but for the Gaussian share `gaussian`. anisotropic: Stephens' terms, or none.
     """
 
     size: float | None = None
