@@ -37,7 +37,7 @@ def metric_tensors(cells: npt.ArrayLike) -> Floats:
 
 def reciprocal_metric(cells: npt.ArrayLike) -> Floats:
     """[n, 6] (a*a*, b*b*, c*c*, b*c*, a*c*, a*b*; scalar products, 1/angstrom^2) of cells [n, 6]."""
-    return np.ascontiguousarray(_six(np.linalg.inv(metric_tensors(cells))))
+    return np.ascontiguousarray(_six(np.asarray(np.linalg.inv(metric_tensors(cells)), dtype=np.float64)))
 
 
 def cells_of_metrics(metrics: npt.ArrayLike) -> Floats:

@@ -183,7 +183,8 @@ class Library:
     def strength(self) -> npt.NDArray[np.float64]:
         """[M] F^2 times multiplicity of each peak, against the strongest of its entry."""
         level = np.arange(256) - 255.0
-        return (10.0 ** (level / LEVELS_PER_DECADE))[self.entries.level]
+        table = np.asarray(10.0 ** (level / LEVELS_PER_DECADE), dtype=np.float64)
+        return table[self.entries.level]
 
     @cached_property
     def _sticks(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
