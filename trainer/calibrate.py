@@ -10,21 +10,37 @@ patterns, `eg-train benchmark --calibrate-folds` fits on folds of measured ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 
 from eg_agent.errors import BadInput
+from eg_agent.model.conformal import ConformalSets, fit_sets
 from eg_agent.model.fusion import Calibration, apply, split_prior
 from eg_agent.model.prior import N_GROUPS, FloatArray, normalised
 
-__all__ = ["Calibration", "FoldResult", "apply", "calibrate_folds", "fit_temperature", "fold_prior"]
+__all__ = [
+    "Calibration",
+    "Fitted",
+    "FoldResult",
+    "Fusion",
+    "apply",
+    "calibrate_folds",
+    "fit_calibration",
+    "fit_temperature",
+    "fold_prior",
+]
+
+Fusion = Literal["log-pool", "linear", "auto"]
 
 #: Temperatures that a fit may reach; with few labels an unbounded one runs away.
 TEMPERATURES = (0.2, 20.0)
+#: Slopes of log T with the novelty that a fit may reach, and the width of what is expected of them.
+SLOPES = (-0.7, 0.7)
+SLOPE_WIDTH = 0.3
 
 
 def fit_temperature(
@@ -37,12 +53,14 @@ def fit_temperature(
     fusion: Literal["log-pool", "linear"] = "log-pool",
     fit_prior_weight: bool = False,
     weights: npt.ArrayLike | None = None,
+    novelty: npt.ArrayLike | None = None,
 ) -> Calibration:
     """The `Calibration` with the smallest mean negative log-probability of the labels.
 
     split_scores: [n, 99] from `Network.split_scores`. aux_logits: [n, 99]. log_train_prior: [99].
     log_prior: [99], or [n, 99] when each pattern has its own (left-out counts).
     labels: [n] number of the group - 1. weights: [n] of the patterns, equal unless given.
+    novelty: [n] z of each pattern; then T = temperature * exp(k z) and k is fitted, too (log-pool only).
     fit_prior_weight: fit the prior's exponent too (log-pool only); otherwise it is 1.
 
     The log-pool is a logistic regression in two or three non-negative coefficients: convex, solved
@@ -57,7 +75,19 @@ def fit_temperature(
     weight = np.ones(len(label)) if weights is None else np.asarray(weights, dtype=np.float64)
     weight = weight / weight.sum()
     if fusion == "log-pool":
-        return _fit_log_pool(split, aux, train, prior, label, weight, fit_prior_weight)
+        z = np.zeros(len(label)) if novelty is None else np.clip(np.asarray(novelty, np.float64), -3.0, 3.0)
+
+        def at(slope: float) -> tuple[Calibration, float]:
+            cooled = np.exp(-slope * z)[:, None]
+            found, nll = _fit_log_pool(split, aux, train, prior, label, weight, fit_prior_weight, cooled)
+            return replace(found, novelty_slope=slope), nll
+
+        if not z.any():
+            return at(0.0)[0]
+        # The penalty is a normal prior on the slope, as one pattern sees it: it matters for few labels only.
+        cost = lambda k: at(k)[1] + (k / SLOPE_WIDTH) ** 2 / (2 * len(label))  # noqa: E731
+        best = minimize_scalar(cost, bounds=SLOPES, method="bounded", options={"xatol": 0.01})
+        return at(float(best.x))[0]
     return _fit_linear(split, aux, train, prior, label, weight)
 
 
@@ -69,11 +99,12 @@ def _fit_log_pool(
     label: npt.NDArray[np.int64],
     weight: FloatArray,
     fit_prior_weight: bool,
-) -> Calibration:
+    cooled_N1: FloatArray,
+) -> tuple[Calibration, float]:
     features_3NG = np.stack(
         [
-            normalised(split) - split_prior(train),
-            normalised(aux) - train,
+            (normalised(split) - split_prior(train)) * cooled_N1,
+            (normalised(aux) - train) * cooled_N1,
             np.broadcast_to(prior, split.shape),
         ]
     )
@@ -87,10 +118,11 @@ def _fit_log_pool(
 
     inverse = (1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0])
     bounds = [(0.0, inverse[1]), (0.0, inverse[1]), (0.0, 2.0) if fit_prior_weight else (1.0, 1.0)]
-    found = minimize(loss, np.array([0.3, 0.7, 1.0]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    result = minimize(loss, np.array([0.3, 0.7, 1.0]), jac=True, method="L-BFGS-B", bounds=bounds)
+    found = result.x
     total = float(np.clip(found[0] + found[1], *inverse))
     share = float(found[0] / max(found[0] + found[1], 1e-12))
-    return Calibration(1.0 / total, share, float(found[2]), "log-pool")
+    return Calibration(1.0 / total, share, float(found[2]), "log-pool"), float(result.fun)
 
 
 def _fit_linear(
@@ -118,31 +150,105 @@ def _fit_linear(
 
 
 def fold_prior(
-    labels: npt.NDArray[np.int64], base: npt.NDArray[np.float64], strength: float = 100.0
+    labels: npt.NDArray[np.int64],
+    base: npt.NDArray[np.float64],
+    strength: float = 100.0,
+    clusters: npt.ArrayLike | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Prior from counts of `labels` [n], with `strength` pseudo-counts spread as exp(`base`) [99].
 
     Returns log-priors: [n, 99] with each pattern's own label left out (to fit a temperature with:
     a prior that has counted the label it is judged on would look too good), and [99] from all (to
-    apply elsewhere).
+    apply elsewhere). clusters: [n] compound of each pattern; then all patterns of its compound are left out.
     """
     counts = np.bincount(labels, minlength=N_GROUPS) + strength * np.exp(base)
-    left_out = np.tile(counts, (len(labels), 1))
-    left_out[np.arange(len(labels)), labels] -= 1.0
+    own = np.eye(N_GROUPS)[labels]
+    if clusters is not None:
+        _, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+        by_cluster = np.zeros((cluster.max(initial=0) + 1, N_GROUPS))
+        np.add.at(by_cluster, cluster, own)
+        own = by_cluster[cluster]
+    left_out = np.maximum(counts - own, 1e-12)
     return normalised(np.log(left_out)), normalised(np.log(counts))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A calibration and what it was fitted with.
+
+    prior_name, log_prior: [99], the prior to answer with. nll: nats a pattern, of the fit.
+    sets: prediction sets, calibrated on the same patterns, each with its own label left out of the prior.
+    """
+
+    calibration: Calibration
+    prior_name: str
+    log_prior: FloatArray
+    sets: ConformalSets
+    nll: float
+
+
+def fit_calibration(
+    split_scores: npt.ArrayLike,
+    aux_logits: npt.ArrayLike,
+    log_train_prior: npt.ArrayLike,
+    priors: Mapping[str, npt.NDArray[np.float64]],
+    labels: npt.ArrayLike,
+    *,
+    fusion: Fusion = "log-pool",
+    strength: float = 100.0,
+    novelty: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    coverage: float = 0.9,
+) -> Fitted:
+    """Prior, fusion, temperature with its slope, and prediction sets, chosen as in `calibrate_folds`.
+
+    fusion: "auto" takes the one of the two pools that fits better.
+    """
+    split, aux = np.asarray(split_scores, np.float64), np.asarray(aux_logits, np.float64)
+    label = np.asarray(labels, np.int64)
+    best: Fitted | None = None
+    kinds: tuple[Literal["log-pool", "linear"], ...] = (
+        ("log-pool", "linear") if fusion == "auto" else (fusion,)
+    )
+    for name, base in priors.items():
+        left_out, counted = fold_prior(label, base, strength, clusters)
+        for prior_name, fitting, used in ((name, base, base), (f"{name}+counts", left_out, counted)):
+            for kind in kinds:
+                found = fit_temperature(
+                    split, aux, log_train_prior, fitting, label, fusion=kind, novelty=novelty
+                )
+                log_p = apply(found, split, aux, log_train_prior, fitting, novelty)
+                nll = -float(log_p[np.arange(len(label)), label].mean())
+                if best is None or nll < best.nll:
+                    best = Fitted(found, prior_name, used, fit_sets(log_p, label, coverage), nll)
+    if best is None:
+        raise BadInput("a calibration needs at least one prior.")
+    return best
+
+
+@dataclass(frozen=True, eq=False)
 class FoldResult:
-    """Out-of-fold answers: log_prob [n, 99], and of each fold the prior's name and the calibration.
+    """Out-of-fold answers: log_prob [n, 99], and what was fitted for each fold on the others.
 
     log_prior: [n, 99], the prior inside each answer, for a prior-only row beside it.
+    in_set: [n] whether the prediction set holds the true group. set_size: [n] its groups.
     """
 
     log_prob: FloatArray
     log_prior: FloatArray
-    priors: tuple[str, ...]
-    calibrations: tuple[Calibration, ...]
+    in_set: npt.NDArray[np.bool_]
+    set_size: npt.NDArray[np.int64]
+    fits: tuple[Fitted, ...]
+
+    @property
+    def priors(self) -> tuple[str, ...]:
+        """Name of the prior of each fold."""
+        return tuple(fit.prior_name for fit in self.fits)
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """Calibration of each fold."""
+        return tuple(fit.calibration for fit in self.fits)
 
 
 def calibrate_folds(
@@ -153,40 +259,51 @@ def calibrate_folds(
     labels: npt.ArrayLike,
     folds: npt.ArrayLike,
     *,
-    fusion: Literal["log-pool", "linear"] = "log-pool",
+    fusion: Fusion = "log-pool",
     strength: float = 100.0,
+    novelty: npt.ArrayLike | None = None,
+    answered: npt.ArrayLike | None = None,
+    clusters: npt.ArrayLike | None = None,
+    coverage: float = 0.9,
 ) -> FoldResult:
     """Answer every pattern with a calibration and a prior that were fitted on the other folds.
 
     priors: log-prior [99] by name. Beside each stands "NAME+counts": class counts of the other folds over
     it (`fold_prior`). In each fold the one that fits the other folds best is used.
     folds: [n] fold of each pattern; all patterns of a compound must share one.
+    answered: [n] false for patterns that were refused: they take no part in fitting, and their answer is
+    the prior.
+    clusters: [n] compound of each pattern: within a fit a compound is judged with a prior that has not
+    counted it, as it is outside.
     """
     split, aux = np.asarray(split_scores, dtype=np.float64), np.asarray(aux_logits, dtype=np.float64)
     label, fold = np.asarray(labels, dtype=np.int64), np.asarray(folds)
+    said = np.ones(len(label), dtype=bool) if answered is None else np.asarray(answered, dtype=bool)
+    z = None if novelty is None else np.asarray(novelty, dtype=np.float64)
     if len(np.unique(fold)) < 2:
         raise BadInput("calibration by folds needs at least 2 folds.")
     log_prob, log_prior = np.empty_like(split), np.empty_like(split)
-    names: list[str] = []
-    calibrations: list[Calibration] = []
+    in_set, set_size = np.zeros(len(label), dtype=bool), np.zeros(len(label), dtype=np.int64)
+    fits: list[Fitted] = []
     for one in np.unique(fold):
-        out, rest = fold == one, fold != one
-        best: tuple[float, str, Calibration, FloatArray] | None = None
-        for name, base in priors.items():
-            left_out, counted = fold_prior(label[rest], base, strength)
-            for kind, fitted, used in ((name, base, base), (f"{name}+counts", left_out, counted)):
-                calibration = fit_temperature(
-                    split[rest], aux[rest], log_train_prior, fitted, label[rest], fusion=fusion
-                )
-                log_p = apply(calibration, split[rest], aux[rest], log_train_prior, fitted)
-                nll = -float(log_p[np.arange(rest.sum()), label[rest]].mean())
-                if best is None or nll < best[0]:
-                    best = (nll, kind, calibration, used)
-        if best is None:
-            raise BadInput("calibration by folds needs at least one prior.")
-        _, kind, calibration, used = best
-        log_prob[out] = apply(calibration, split[out], aux[out], log_train_prior, used)
-        log_prior[out] = used
-        names.append(kind)
-        calibrations.append(calibration)
-    return FoldResult(log_prob, log_prior, tuple(names), tuple(calibrations))
+        out, rest = fold == one, (fold != one) & said
+        z_rest, z_out = (None, None) if z is None else (z[rest], z[out])
+        fit = fit_calibration(
+            split[rest],
+            aux[rest],
+            log_train_prior,
+            priors,
+            label[rest],
+            fusion=fusion,
+            strength=strength,
+            novelty=z_rest,
+            clusters=None if clusters is None else np.asarray(clusters)[rest],
+            coverage=coverage,
+        )
+        log_prob[out] = apply(fit.calibration, split[out], aux[out], log_train_prior, fit.log_prior, z_out)
+        log_prob[out & ~said] = fit.log_prior
+        log_prior[out] = fit.log_prior
+        in_set[out] = fit.sets.covered(log_prob[out], label[out])
+        set_size[out] = fit.sets.sizes(log_prob[out])
+        fits.append(fit)
+    return FoldResult(log_prob, log_prior, in_set, set_size, tuple(fits))

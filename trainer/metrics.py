@@ -13,7 +13,7 @@ predictor that gives every group the same probability so has a Top-1 of 1/99, no
 |---|---|
 | top1 top3 top5 | share of patterns with the true group among the first 1, 3, 5 |
 | nll | mean negative log-probability of the true group, nats |
-| ece | expected calibration error of the first answer: 15 bins of equal mass, |confidence - accuracy| |
+| ece | expected calibration error of the first answer: 10 bins of equal mass, |confidence - accuracy| |
 | brier | mean over patterns of the sum over groups of (p - [true])^2, between 0 and 2 |
 | bits_over_prior | (nll of the reference prior - nll) / ln 2, bits a pattern |
 | graph_distance_wrong | mean undirected hops on the subgroup graph, over wrong answers |
@@ -23,7 +23,7 @@ predictor that gives every group the same probability so has a Top-1 of 1/99, no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,7 +50,7 @@ METRICS = (
 #: Codes of `Topology.relation`.
 RELATIONS = ("same", "descendant", "ancestor", "branch")
 
-ECE_BINS = 15
+ECE_BINS = 10
 RESAMPLES = 2000
 
 #: Log-probabilities are floored here (nats), so that a predictor that calls the truth impossible has a
@@ -89,6 +89,37 @@ def subgroup_topology() -> Topology:
     numbers = range(1, len(distance) + 1)
     relation = np.array([[RELATIONS.index(symmetry.relation(t, p)) for p in numbers] for t in numbers])
     return Topology(distance, relation)
+
+
+def topology_of(edges: Iterable[tuple[int, int]], merged: Mapping[int, int] | None = None) -> Topology:
+    """The topology of another directed graph of (parent, child) group numbers.
+
+    merged: number -> number of the group that it is counted as. Groups out of reach of each other are
+    99 hops apart.
+    """
+    size = 99
+    down = np.eye(size, dtype=bool)
+    for parent, child in edges:
+        down[parent - 1, child - 1] = True
+    both = down | down.T
+    distance, reached, hops = np.full((size, size), size, dtype=np.int64), np.eye(size, dtype=bool), 0
+    while (reached & (distance == size)).any():
+        distance[reached & (distance == size)] = hops
+        reached = (reached.astype(np.int64) @ both.astype(np.int64)) > 0
+        hops += 1
+    while True:
+        longer = (down.astype(np.int64) @ down.astype(np.int64)) > 0
+        if np.array_equal(longer, down):
+            break
+        down = longer
+    relation = np.full((size, size), RELATIONS.index("branch"), dtype=np.int64)
+    relation[down] = RELATIONS.index("descendant")
+    relation[down.T & ~down] = RELATIONS.index("ancestor")
+    np.fill_diagonal(relation, RELATIONS.index("same"))
+    index = np.arange(size)
+    for number, into in (merged or {}).items():
+        index[number - 1] = into - 1
+    return Topology(distance[np.ix_(index, index)], relation[np.ix_(index, index)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,3 +283,66 @@ def score(
     total = bootstrap.sums(np.ones((len(bins), 1)), cluster)[:, 0]
     found["ece"] = bootstrap.interval(np.abs(bootstrap.sums(gaps, cluster)).sum(axis=1) / total)
     return {name: found[name] for name in METRICS}
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """Confidence against accuracy of the first answer.
+
+    confidence, accuracy: [bins] means in bins of equal mass; low, high: [bins] 95 % of the accuracy by
+    compound; count: [bins]. ece, and expected_low, expected_high: the 2.5 and 97.5 percentiles of the ECE
+    when labels are drawn from the model's own probabilities: inside, nothing speaks against it being
+    calibrated.
+    """
+
+    confidence: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    count: tuple[int, ...]
+    ece: float
+    expected_low: float
+    expected_high: float
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the ECE is not above what a calibrated model would show."""
+        return self.ece <= self.expected_high
+
+
+def reliability(
+    log_probability: npt.ArrayLike, labels: npt.ArrayLike, bootstrap: Bootstrap, *, seed: int = 0
+) -> Reliability:
+    """Reliability of the first answer of [n, 99] log-probabilities, ties shared."""
+    logp = np.asarray(log_probability, dtype=np.float64)
+    parts = contributions(logp, labels)
+    bins = mass_bins(parts.confidence)
+    used = np.unique(bins)
+    inside = (bins[:, None] == used).astype(np.float64)
+    draws = np.divide(
+        bootstrap.sums(inside * parts.correct[:, None]), np.maximum(bootstrap.sums(inside), 1e-9)
+    )
+    accuracy = [bootstrap.interval(draws[:, i]) for i in range(len(used))]
+    count = inside.sum(0)
+    # Drawn labels: the first answer is right with its own confidence.
+    rng = np.random.default_rng(seed)
+    right = rng.random((RESAMPLES, len(bins))) < parts.confidence
+    gaps = np.abs((parts.confidence - right) @ inside).sum(1) / len(bins)
+    low, high = np.percentile(gaps, [2.5, 97.5])
+    return Reliability(
+        tuple((parts.confidence @ inside / count).tolist()),
+        tuple(a.value for a in accuracy),
+        tuple(a.low for a in accuracy),
+        tuple(a.high for a in accuracy),
+        tuple(int(c) for c in count),
+        expected_calibration_error(parts.confidence, parts.correct),
+        float(low),
+        float(high),
+    )
+
+
+def set_metrics(in_set: npt.ArrayLike, size: npt.ArrayLike, bootstrap: Bootstrap) -> dict[str, Interval]:
+    """`set_coverage`, the share of prediction sets with the true group, and `set_size`, their mean size."""
+    columns = np.column_stack([np.asarray(in_set, np.float64), np.asarray(size, np.float64)])
+    draws = bootstrap.sums(columns) / bootstrap.sums(np.ones((len(columns), 1)))
+    return {"set_coverage": bootstrap.interval(draws[:, 0]), "set_size": bootstrap.interval(draws[:, 1])}

@@ -36,7 +36,7 @@ class Calibration:
     prior_weight: exponent of the prior (1: Bayes).
     fusion: "log-pool" or "linear".
     novelty_slope: k of T = temperature * exp(k z), z the novelty of a pattern (see
-        `eg_agent.model.novelty`): a network is overconfident on what is unlike its training. 0: one T for all.
+        `eg_agent.model.novelty`): a network is overconfident on what is unlike its training. 0: one T.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG

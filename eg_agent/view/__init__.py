@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eg_agent.view.contact import contact_sheet
+    from eg_agent.view.error_flow import plot_error_flow
     from eg_agent.view.picture import plot_identification
+    from eg_agent.view.reliability import plot_reliability
 
-__all__ = ["contact_sheet", "plot_identification"]
+__all__ = ["contact_sheet", "plot_error_flow", "plot_identification", "plot_reliability"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +20,12 @@ def __getattr__(name: str) -> Any:
         from eg_agent.view.contact import contact_sheet
 
         return contact_sheet
+    if name == "plot_error_flow":
+        from eg_agent.view.error_flow import plot_error_flow
+
+        return plot_error_flow
+    if name == "plot_reliability":
+        from eg_agent.view.reliability import plot_reliability
+
+        return plot_reliability
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

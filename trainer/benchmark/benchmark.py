@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,8 +12,10 @@ import numpy as np
 
 import eg_agent
 from eg_agent.errors import BadInput
+from eg_agent.model import Calibration, Classifier
 from trainer.benchmark import classification, indexing
 from trainer.benchmark.data import Case, Cell, Folder, Subset
+from trainer.benchmark.foreign import foreign_rows
 from trainer.benchmark.predictors import (
     IdentifierRecipe,
     IndexRecipe,
@@ -21,7 +24,12 @@ from trainer.benchmark.predictors import (
     calibrated_by_folds,
     describe,
 )
+from trainer.benchmark.robustness import RobustRecipe
+from trainer.benchmark.robustness_result import robust_result
 from trainer.benchmark.running import Predictions, predict
+from trainer.benchmark.strata import novelty_stratum, strata_of
+from trainer.calibrate import Fusion
+from trainer.metrics import Topology, normalise, topology_of
 
 #: The rows of a folder that each part of the product is judged on.
 SUBSETS: dict[What, Subset] = {
@@ -29,12 +37,17 @@ SUBSETS: dict[What, Subset] = {
     "pipeline": "benchmark",
     "verify": "known_cell",
     "index": "known_cell",
+    "robustness": "benchmark",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run. `by`: extra strata, names of columns in STRATA. `time_limit`: seconds, for indexing."""
+    """What to run. `by`: extra strata, names in `strata.NAMES`. `time_limit`: seconds, for indexing.
+
+    unseen: JSON file of ids (`eg-train unseen`), for strata seen and unseen. library: file, for the
+    pipeline. graph: JSON file with `published_edges`. fusion: of the heads, for calibration by folds.
+    """
 
     what: What
     checkpoint: str = "default"
@@ -45,11 +58,11 @@ class Options:
     without: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     time_limit: float = 10.0
+    unseen: Path | None = None
+    library: str | None = None
+    graph: Path | None = None
+    fusion: Fusion = "log-pool"
     seed: int = 0
-
-
-#: Strata beside the source.
-STRATA: dict[str, Callable[[Case], str]] = {"system": lambda case: case.crystal_system}
 
 
 def run(
@@ -58,9 +71,8 @@ def run(
     """Run the benchmark on a folder; raises BadInput for a folder or options that cannot be used."""
     if options.what not in get_args(What):
         raise BadInput(f"--what {options.what} is not known: give one of {', '.join(get_args(What))}.")
-    unknown = [name for name in options.by if name not in STRATA]
-    if unknown:
-        raise BadInput(f"--by {unknown[0]} is not known: give one of {', '.join(STRATA)}.")
+    if options.library is not None and options.what != "pipeline":
+        raise BadInput("a library takes part with --what pipeline only: leave out --library.")
     if options.what == "index" and options.calibrate_folds is not None:
         raise BadInput("indexing gives cells, not probabilities: leave out --calibrate-folds.")
     folder = Folder(data)
@@ -79,49 +91,96 @@ def run(
         "workers": options.workers,
         "version": eg_agent.__version__,
     }
-    strata = {name: [STRATA[name](case) for case in cases] for name in options.by}
+    strata = strata_of(folder, cases, options.by)
+    if options.unseen is not None:
+        strata["novelty"] = novelty_stratum(options.unseen, cases)
+        settings["unseen"] = options.unseen.name
     if options.what == "index":
         return _index(folder, cases, options, settings, strata, progress)
     described, log_prior = describe(options.checkpoint, options.prior)
     recipe = (
         NetworkRecipe(options.checkpoint, options.prior)
         if options.what == "network"
-        else IdentifierRecipe(options.checkpoint, options.prior, with_cell=options.what == "verify")
+        else RobustRecipe(options.checkpoint, options.prior)
+        if options.what == "robustness"
+        else IdentifierRecipe(options.checkpoint, options.prior, options.what == "verify", options.library)
     )
     found = predict(folder, cases, recipe, workers=options.workers, progress=progress)
-    log_probability, calibration = _calibrated(found, cases, options, log_prior)
-    return classification.result_of(
+    if options.what == "robustness":
+        return robust_result(cases, found, options, settings | described, log_prior)
+    answered = _calibrated(found, cases, options, log_prior)
+    calibration = answered.said
+    result = classification.result_of(
         cases,
-        log_probability,
+        answered.log_probability,
         shipped_prior=log_prior,
         prior_name=options.prior,
         seconds=found.seconds,
         evidence_only=found.evidence_only() if options.what == "verify" else None,
         strata=strata,
         settings=settings | described | calibration | {"refused": dict(found.refused)},
+        sets=answered.sets,
+        published=None if options.graph is None else published_topology(options.graph),
         seed=options.seed,
     )
+    series = folder.path / "series"
+    if options.what == "network" and (series / "index.csv").is_file():
+        result["foreign"] = foreign_rows(
+            series, Classifier.load(options.checkpoint, options.prior), answered.calibration, answered.prior
+        )
+    return result
+
+
+def published_topology(path: Path) -> Topology:
+    """The graph under `published_edges` of a JSON file; 73 and 74 are one group in it."""
+    try:
+        edges = json.loads(path.read_text("utf-8"))["published_edges"]
+        pairs = [(int(parent), int(child)) for parent, child in edges]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} holds no published_edges ({error}): give subgroup_graph.json.") from None
+    return topology_of(pairs, {74: 73})
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """log_probability [n, 99]; prediction sets; what to say; a calibration and prior for other patterns."""
+
+    log_probability: np.ndarray
+    sets: tuple[np.ndarray, np.ndarray]
+    said: dict[str, Any]
+    calibration: Calibration
+    prior: np.ndarray
 
 
 def _calibrated(
     found: Predictions, cases: Sequence[Case], options: Options, log_prior: np.ndarray
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Log-probabilities [n, 99], as shipped or calibrated by folds, and what to say about it."""
+) -> _Answered:
+    """As shipped, or calibrated by folds."""
+    classifier = Classifier.load(options.checkpoint, options.prior)
+    labels = classification.labels_of(cases)
     if options.calibrate_folds is None:
-        return found.log_probability(log_prior), {"calibration": "shipped, nothing fitted on these rows"}
-    from eg_agent.model import Classifier
-
-    log_probability, fitted = calibrated_by_folds(
+        log_probability = found.log_probability(log_prior)
+        sets = classifier.card.sets
+        inside = (sets.covered(log_probability, labels), sets.sizes(log_probability))
+        said = {"calibration": f"as shipped, fitted on {classifier.card.calibrated_on}"}
+        return _Answered(log_probability, inside, said, classifier.calibration, log_prior)
+    result = calibrated_by_folds(
         found,
-        classification.labels_of(cases),
+        labels,
         classification.compounds_of(cases),
-        log_train_prior=np.asarray(Classifier.load(options.checkpoint, options.prior).log_train_prior),
+        log_train_prior=classifier.log_train_prior,
         log_prior=log_prior,
         folds=options.calibrate_folds,
         seed=options.seed,
+        fusion=options.fusion,
     )
-    said = f"out of fold, {options.calibrate_folds} folds by compound"
-    return log_probability, {"calibration": said, "folds": fitted}
+    said = {
+        "calibration": f"out of fold, {options.calibrate_folds} folds by compound",
+        "folds": [asdict(c) | {"prior": p} for c, p in zip(result.calibrations, result.priors, strict=True)],
+    }
+    first = result.fits[0]
+    inside = (result.in_set, result.set_size)
+    return _Answered(normalise(result.log_prob), inside, said, first.calibration, first.log_prior)
 
 
 def _index(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,8 +20,14 @@ from trainer.metrics import (
     Interval,
     Topology,
     negative_log_likelihood,
+    reliability,
     score,
+    set_metrics,
+    subgroup_topology,
 )
+
+#: Metrics that depend on the graph.
+GRAPH = ("graph_distance_wrong", "within_2_hops", "descendant", "ancestor", "branch")
 
 #: A row of the table: metric -> interval.
 Row = dict[str, Interval]
@@ -49,11 +56,15 @@ def result_of(
     seed: int = 0,
     resamples: int = RESAMPLES,
     topology: Topology | None = None,
+    published: Topology | None = None,
+    sets: tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]] | None = None,
 ) -> dict[str, Any]:
     """The benchmark's result as plain JSON types.
 
     log_probability: [n, 99] of the model, nats, normalised. shipped_prior: [99] nats.
     seconds: [n] a pattern. evidence_only: [n, 99], verifier with a uniform prior.
+    published: another graph; its hops and relations stand under "published_graph", model and nulls.
+    sets: [n] whether a prediction set holds the true group, and [n] its size.
     strata: name -> [n] value of each case; each gives a `by_<name>` beside `by_source`, with the same rows.
     """
     labels, compounds = labels_of(cases), compounds_of(cases)
@@ -76,9 +87,25 @@ def result_of(
         rows["permutation"] = score(
             shuffled, np.tile(here, len(permuted)), ref, boot, topology=topology, repeats=len(permuted)
         )
-        return {"n": len(keep), "compounds": boot.n_compounds} | {n: row_as_json(r) for n, r in rows.items()}
+        found = {"n": len(keep), "compounds": boot.n_compounds} | {n: row_as_json(r) for n, r in rows.items()}
+        if sets is not None:
+            found["sets"] = row_as_json(set_metrics(sets[0][keep], sets[1][keep], boot))
+        return found
 
     result = rows_of(np.arange(len(cases)))
+    boot = Bootstrap(compounds, seed=seed, resamples=resamples)
+    result["reliability"] = asdict(reliability(log_probability, labels, boot, seed=seed))
+    shuffled = log_probability[permuted].reshape(-1, log_probability.shape[1])
+    repeated = np.tile(labels, len(permuted))
+    result["errors"] = error_flow(log_probability, labels, shuffled, repeated)
+    if published is not None:
+        rows = {n: score(p, labels, reference, boot, topology=published) for n, p in predictions.items()}
+        rows["permutation"] = score(
+            shuffled, repeated, reference, boot, topology=published, repeats=len(permuted)
+        )
+        result["published_graph"] = {
+            name: {metric: row[metric] for metric in GRAPH} for name, row in _as_json(rows).items()
+        }
     groups = {"source": [case.source for case in cases], **(strata or {})}
     for name, values in groups.items():
         values = np.asarray(values, dtype=str)
@@ -97,6 +124,38 @@ def result_of(
         "seconds": {"p95": float(np.percentile(seconds, 95)), "max": float(seconds.max())},
     }
     return result
+
+
+def _as_json(rows: Mapping[str, Row]) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {name: row_as_json(row) for name, row in rows.items()}
+
+
+def error_flow(
+    log_probability: FloatMatrix,
+    labels: npt.NDArray[np.int64],
+    null: FloatMatrix,
+    null_labels: npt.NDArray[np.int64],
+) -> dict[str, Any]:
+    """Wrong first answers: commonest confusions, and shares by hops on the subgroup graph, with the null.
+
+    confusions: [true number, answered number, count], commonest first. hops, null_hops: share of the wrong
+    answers at 0, 1, 2 ... hops; null: permuted answers.
+    """
+    distance = subgroup_topology().distance
+    most = int(distance.max()) + 1
+
+    def hops(answer: npt.NDArray[np.int64], true: npt.NDArray[np.int64]) -> list[float]:
+        wrong = answer != true
+        counts = np.bincount(distance[true[wrong], answer[wrong]], minlength=most)
+        return (counts / max(int(wrong.sum()), 1)).tolist()
+
+    answer = log_probability.argmax(axis=1)
+    pairs = Counter((int(t) + 1, int(a) + 1) for t, a in zip(labels, answer, strict=True) if t != a)
+    return {
+        "confusions": [[t, a, count] for (t, a), count in pairs.most_common()],
+        "hops": hops(answer, labels),
+        "null_hops": hops(null.argmax(axis=1), null_labels),
+    }
 
 
 def row_as_json(row: Row) -> dict[str, dict[str, float | None]]:

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from trainer.benchmark.data import Case
-from trainer.benchmark.nulls import GROUPS, folds_by_compound, frequencies
+from trainer.benchmark.nulls import GROUPS, folds_by_compound
 from trainer.benchmark.running import Answer, Predictions, Predictor
+from trainer.calibrate import FoldResult, Fusion, calibrate_folds
 from trainer.metrics import FloatMatrix, normalise
 
-What = Literal["network", "verify", "index", "pipeline"]
+What = Literal["network", "verify", "index", "pipeline", "robustness"]
 
 #: Pseudo-counts of the shipped prior in a prior that is fitted on folds: one a group on average.
 PRIOR_STRENGTH = 99.0
@@ -37,18 +39,15 @@ class NetworkRecipe:
 
     def __call__(self) -> Predictor:
         from eg_agent.model import Classifier
-        from eg_agent.model.fusion import apply
         from eg_agent.patterns import check
 
         _single_thread()
         classifier = Classifier.load(self.checkpoint, self.prior)
 
         def predictor(pattern: Pattern, case: Case) -> Answer:
-            split, aux = classifier.scores([check(pattern)])
-            fused = apply(
-                classifier.calibration, split, aux, classifier.log_train_prior, classifier.log_prior
-            )
-            return Answer(fused[0], raw={"split": split[0], "aux": aux[0]})
+            out = classifier.outputs([check(pattern)])
+            raw = {"split": out.split[0], "aux": out.aux[0], "novelty": out.novelty}
+            return Answer(classifier.log_probability(out)[0], raw=raw)
 
         return predictor
 
@@ -60,12 +59,13 @@ class IdentifierRecipe:
     checkpoint: str
     prior: str
     with_cell: bool
+    library: str | None = None
 
     def __call__(self) -> Predictor:
         from eg_agent.identify import Identifier
 
         _single_thread()
-        identifier = Identifier(self.checkpoint, self.prior)
+        identifier = Identifier(self.checkpoint, self.prior, library=self.library)
 
         def predictor(pattern: Pattern, case: Case) -> Answer:
             found = identifier.identify(pattern, cell=case.cell if self.with_cell else None)
@@ -117,43 +117,57 @@ def calibrated_by_folds(
     log_prior: FloatMatrix,
     folds: int,
     seed: int = 0,
-) -> tuple[FloatMatrix, list[dict[str, float]]]:
-    """Out-of-fold predictions [n, 99]: T and prior of each fold are fitted on the other folds' compounds.
+    fusion: Fusion = "log-pool",
+) -> FoldResult:
+    """Out-of-fold answers: T, prior and sets of each fold are fitted on the other folds' compounds.
 
-    With raw outputs of the two heads (network) the calibration is the network's own, and the prior is the
-    class frequencies of the other folds with PRIOR_STRENGTH pseudo-counts of the shipped one. Without
-    (verify, pipeline) one temperature is fitted on the fused log-probabilities, where the prior is inside.
-    Refused patterns get the fold's prior and take no part in fitting. Also returns what was fitted.
+    With raw outputs of the two heads (network) the calibration is the network's own, with its novelty where
+    the checkpoint has one, and the prior the shipped one or class frequencies of the other folds with
+    PRIOR_STRENGTH pseudo-counts of it. Without (verify, pipeline) one temperature is fitted on the fused
+    log-probabilities, where the shipped prior is inside. Refused patterns get the prior as their answer
+    and take no part in fitting.
     """
-    from eg_agent.model.fusion import apply
-    from trainer.calibrate import fit_temperature
-
     if len(set(compounds)) < folds or folds < 2:
         raise BadInput(
             f"{len(set(compounds))} compounds cannot make {folds} folds: "
             "give --calibrate-folds between 2 and the number of compounds."
         )
-    fold = folds_by_compound(compounds, folds, seed)
+    split, aux, novelty, answered, has_heads = raw_scores(predictions)
+    flat = np.full(GROUPS, -np.log(GROUPS))
+    # Where the prior is inside the answer already, no frequencies come on top: so many pseudo-counts.
+    result = calibrate_folds(
+        split,
+        aux,
+        log_train_prior if has_heads else flat,
+        {"shipped": log_prior if has_heads else flat},
+        labels,
+        folds_by_compound(compounds, folds, seed),
+        fusion=fusion if has_heads else "log-pool",
+        strength=PRIOR_STRENGTH if has_heads else 1e9,
+        novelty=novelty if has_heads and novelty.any() else None,
+        answered=answered,
+        clusters=np.asarray(compounds, dtype=str),
+    )
+    if not has_heads:
+        result.log_prob[~answered] = log_prior
+        result.log_prior[:] = log_prior
+    return result
+
+
+def raw_scores(
+    predictions: Predictions,
+) -> tuple[FloatMatrix, FloatMatrix, FloatMatrix, npt.NDArray[np.bool_], bool]:
+    """Split scores and aux logits [n, 99], novelty and "answered" [n], and whether there are two heads."""
+    n = len(predictions.answers)
     answered = np.array([a.log_probability is not None for a in predictions.answers])
     has_heads = any(a.raw is not None and "split" in a.raw for a in predictions.answers)
-    split, aux = np.zeros((2, len(labels), GROUPS))
+    split, aux, novelty = np.zeros((n, GROUPS)), np.zeros((n, GROUPS)), np.zeros(n)
     for i, answer in enumerate(predictions.answers):
         if answer.log_probability is None:
             continue
         if has_heads:
             assert answer.raw is not None, "a predictor gives raw outputs for all patterns or for none"
-            split[i], aux[i] = answer.raw["split"], answer.raw["aux"]
+            split[i], aux[i], novelty[i] = answer.raw["split"], answer.raw["aux"], answer.raw["novelty"][0]
         else:
             split[i] = aux[i] = normalise(answer.log_probability)[0]
-    found = np.empty((len(labels), GROUPS))
-    fitted = []
-    flat = np.full(GROUPS, -np.log(GROUPS))
-    for k in range(folds):
-        inside, fit = fold == k, (fold != k) & answered
-        prior = frequencies(labels[fold != k], np.exp(log_prior), PRIOR_STRENGTH)
-        train_prior, used_prior = (log_train_prior, prior) if has_heads else (flat, flat)
-        calibration = fit_temperature(split[fit], aux[fit], train_prior, used_prior, labels[fit])
-        found[inside] = apply(calibration, split[inside], aux[inside], train_prior, used_prior)
-        found[inside & ~answered] = prior
-        fitted.append({"temperature": calibration.temperature, "split_weight": calibration.split_weight})
-    return normalise(found), fitted
+    return split, aux, novelty, answered, has_heads

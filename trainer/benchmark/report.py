@@ -43,6 +43,7 @@ TITLES = {
     "verify": "Verifier, cell known",
     "index": "Indexing, cell unknown",
     "pipeline": "Pipeline: pattern alone, no cell",
+    "robustness": "Network on parts of the range and other wavelengths",
 }
 
 
@@ -100,6 +101,60 @@ def _strata(result: Mapping[str, Any], name: str) -> Table:
     return table
 
 
+def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
+    if "reliability" in result:
+        r = result["reliability"]
+        console.print(
+            f"Calibration: ECE {r['ece']:.3f}; a calibrated model would show "
+            f"{r['expected_low']:.3f} to {r['expected_high']:.3f}."
+        )
+    if "sets" in result:
+        inside, size = result["sets"]["set_coverage"], result["sets"]["set_size"]
+        console.print(
+            f"Prediction sets: {100 * inside['value']:.1f} % hold the true group "
+            f"[{100 * inside['low']:.1f}, {100 * inside['high']:.1f}]; {size['value']:.1f} groups on average."
+        )
+    if "foreign" in result:
+        table = Table(
+            title="Patterns that have no one right group", title_justify="left", box=box.SIMPLE_HEAD
+        )
+        for heading in ("", "n", "refused", "out of distr. %", "p >= 0.5 %", "false", "p >= 0.9 %", "false"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for kind, row in result["foreign"].items():
+            strange = row["out_of_distribution"]
+            cells = [
+                kind,
+                str(row["n"]),
+                str(row["refused"]),
+                "-" if strange is None else f"{100 * strange:.0f}",
+            ]
+            for level in ("50", "90"):
+                judged = row[f"confident_{level}_judged"]
+                false = f"{row[f'confident_{level}_false']} of {judged}" if judged else "-"
+                cells += [f"{100 * row[f'confident_{level}']:.0f}", false]
+            table.add_row(*cells)
+        console.print(table)
+
+
+def _print_variants(result: Mapping[str, Any], console: Console) -> None:
+    metrics = {name: ANSWERS[name] for name in ("top1", "top5", "bits_over_prior", "ece")}
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for heading, _, _ in metrics.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("of the whole\npattern's bits", justify="right")
+    table.add_column("refused", justify="right")
+    table.add_column("permutation:\nTop-1 %", justify="right")
+    for name, row in result["variants"].items():
+        share = row["share_of_bits"]
+        cells = [_cell(row["model"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+        cells += [Text("-" if share is None else f"{100 * share:.0f} %"), Text(str(row["refused"]))]
+        table.add_row(name, *cells, _cell(row["permutation"]["top1"], 100, 1))
+    only = [_cell(result["prior_only"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+    table.add_row("prior only", *only, "", "", "")
+    console.print(table)
+
+
 def print_report(result: Mapping[str, Any], what: str, console: Console) -> None:
     """Print a benchmark result (see `classification.result_of`, `indexing.result_of`)."""
     n, compounds = result["n"], result["compounds"]
@@ -107,11 +162,18 @@ def print_report(result: Mapping[str, Any], what: str, console: Console) -> None
         f"[bold]{TITLES[what]}[/bold]: {n} patterns of {compounds} compounds; "
         "below each value its 95 % interval by compound."
     )
+    if what == "robustness":
+        _print_variants(result, console)
+        return
     if what == "index":
         console.print(_table(result, "The right lattice among the first cells", CELLS))
     else:
         console.print(_table(result, "Answers", ANSWERS))
         console.print(_table(result, "Brier score, and wrong answers on the subgroup graph", WRONG))
+        if "published_graph" in result:
+            graph = {name: WRONG[name] for name in WRONG if name != "brier"}
+            console.print(_table(result["published_graph"], "Wrong answers on the published graph", graph))
+    _print_calibration(result, console)
     for name in result:
         if name.startswith("by_") or name == "unseen":
             console.print(_strata(result[name], name))

@@ -12,8 +12,10 @@ import typer
 def benchmark(
     data: Annotated[Path, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)],
     what: Annotated[
-        Literal["network", "verify", "index", "pipeline"],
-        typer.Option(help="network and pipeline: benchmark rows; verify and index: known_cell rows."),
+        Literal["network", "verify", "index", "pipeline", "robustness"],
+        typer.Option(
+            help="network, pipeline, robustness: benchmark rows; verify and index: known_cell rows."
+        ),
     ] = "network",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Shipped checkpoint, or a file.")] = "default",
@@ -24,7 +26,24 @@ def benchmark(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many rows, drawn with the seed.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Leave out a crystal system; repeatable.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Another stratum beside the source: system.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Strata beside the source: system, half, lines, signal.")
+    ] = None,
+    unseen: Annotated[
+        Path | None, typer.Option(help="Unseen ids, from eg-train unseen.", show_default=False)
+    ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="Library for --what pipeline.", show_default=False)
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(help="JSON with published_edges, for hops on it.", show_default=False)
+    ] = None,
+    fusion: Annotated[
+        Literal["log-pool", "linear", "auto"], typer.Option(help="Of the two heads, with --calibrate-folds.")
+    ] = "log-pool",
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page with pictures.", show_default=False)
+    ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds a pattern, for index.")] = 10.0,
     workers: Annotated[int, typer.Option(help="Processes; 1 gives honest seconds.")] = 1,
     seed: Annotated[int, typer.Option(help="Of folds, permutations and the bootstrap.")] = 0,
@@ -46,12 +65,20 @@ def benchmark(
         without=tuple(without or ()),
         by=tuple(by or ()),
         time_limit=time_limit,
+        unseen=unseen,
+        library=None if library is None else str(library),
+        graph=graph,
+        fusion=fusion,
         seed=seed,
     )
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         result = run(data, options, lambda done, total: bar.update(task, completed=done, total=total))
+    if report is not None:
+        from trainer.benchmark.page import write_page
+
+        write_page(report, result, what)
     if as_json:
         typer.echo(json.dumps(result, indent=1, allow_nan=False))
     else:

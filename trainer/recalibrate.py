@@ -1,0 +1,185 @@
+"""`eg-train calibrate`: from a checkpoint and labelled measured patterns to a new card of the same weights.
+
+What is shipped is fitted on all patterns. What the card promises of it (`Card.expected`) is judged out of
+fold, by compound. The novelty reference and its threshold come from simulated patterns of structures that
+were not trained on, never from measured ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from eg_agent.errors import BadInput, BadPattern
+from eg_agent.model.checkpoint import Card, find_checkpoint, write_atomically
+from eg_agent.model.classifier import Classifier, Outputs
+from eg_agent.model.novelty import NoveltyReference, fit_novelty
+from eg_agent.model.prior import log_prior
+from eg_agent.patterns import Pattern, check
+from eg_agent.values import to_json
+from trainer.benchmark.classification import compounds_of, labels_of
+from trainer.benchmark.data import Case, Folder
+from trainer.benchmark.nulls import folds_by_compound
+from trainer.benchmark.predictors import PRIOR_STRENGTH
+from trainer.calibrate import FoldResult, Fusion, calibrate_folds, fit_calibration
+from trainer.metrics import Bootstrap, negative_log_likelihood, reliability, set_metrics
+
+#: Simulated patterns that the novelty reference comes from, and the components that it keeps.
+NOVELTY_PATTERNS = 1024
+NOVELTY_COMPONENTS = 64
+#: Its stream: beyond the held-out patterns that a run's log and calibration use.
+NOVELTY_SEED, NOVELTY_START = 20_011, 2_000_000
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to calibrate: see `eg-train calibrate`. novelty_slope: whether T may depend on novelty."""
+
+    data: Path
+    out: Path
+    checkpoint: str = "default"
+    corpus: Path | None = None
+    prior: str = "mineral"
+    fusion: Fusion = "log-pool"
+    folds: int = 5
+    coverage: float = 0.9
+    novelty_slope: bool = True
+    seed: int = 0
+
+
+def recalibrate(request: Request) -> Card:
+    """Fit, judge out of fold, and write OUT.json and OUT.safetensors; returns the new card."""
+    if not request.out.absolute().parent.is_dir():
+        raise BadInput(f"{request.out.absolute().parent} is not a folder: make it first.")
+    classifier = Classifier.load(request.checkpoint, request.prior)
+    folder = Folder(request.data)
+    cases, patterns = _answered(folder)
+    labels, compounds = labels_of(cases), compounds_of(cases)
+    if not 2 <= request.folds <= len(set(compounds)):
+        raise BadInput(f"{len(set(compounds))} compounds cannot make {request.folds} folds.")
+    if request.corpus is not None:
+        reference = novelty_reference(classifier, request.corpus)
+        classifier = replace(classifier, card=replace(classifier.card, novelty=reference))
+    outputs = classifier.outputs(patterns)
+    fold = folds_by_compound(compounds, request.folds, request.seed)
+    priors = {request.prior: log_prior(request.prior)}
+
+    def folds_with(novelty: np.ndarray | None) -> FoldResult:
+        return calibrate_folds(
+            outputs.split,
+            outputs.aux,
+            classifier.log_train_prior,
+            priors,
+            labels,
+            fold,
+            fusion=request.fusion,
+            strength=PRIOR_STRENGTH,
+            novelty=novelty,
+            clusters=np.asarray(compounds, dtype=str),
+            coverage=request.coverage,
+        )
+
+    judged, novelty = folds_with(None), None
+    if request.novelty_slope and outputs.novelty.any():
+        sloped = folds_with(outputs.novelty)
+        better = negative_log_likelihood(sloped.log_prob, labels) < negative_log_likelihood(
+            judged.log_prob, labels
+        )
+        if _mean_nll(sloped, labels) < _mean_nll(judged, labels) and better.mean() > 0.5:
+            judged, novelty = sloped, outputs.novelty
+    fitted = fit_calibration(
+        outputs.split,
+        outputs.aux,
+        classifier.log_train_prior,
+        priors,
+        labels,
+        fusion=request.fusion,
+        strength=PRIOR_STRENGTH,
+        novelty=novelty,
+        clusters=np.asarray(compounds, dtype=str),
+        coverage=request.coverage,
+    )
+    card = replace(
+        classifier.card,
+        calibration=fitted.calibration,
+        calibrated_on=f"{len(cases)} measured patterns of {len(set(compounds))} compounds "
+        f"({folder.path.name})",
+        sets=fitted.sets,
+        log_prior=tuple(float(v) for v in np.round(fitted.log_prior, 5)),
+        prior=fitted.prior_name,
+        expected=_expected(request, judged, labels, compounds) | {"data": folder.path.name},
+    )
+    _write(request, card)
+    return card
+
+
+def _answered(folder: Folder) -> tuple[list[Case], list[Pattern]]:
+    """The benchmark rows that the product does not refuse; a refused one has nothing to be fitted on."""
+    cases, patterns = [], []
+    for case in folder.cases("benchmark"):
+        try:
+            patterns.append(check(folder.pattern(case)))
+        except BadPattern:
+            continue
+        cases.append(case)
+    return cases, patterns
+
+
+def _mean_nll(result: FoldResult, labels: np.ndarray) -> float:
+    return float(negative_log_likelihood(result.log_prob, labels).mean())
+
+
+def _expected(request: Request, judged: FoldResult, labels: np.ndarray, compounds: list[str]) -> dict:
+    """What out-of-fold answers promise, as JSON types."""
+    boot = Bootstrap(compounds, seed=request.seed)
+    sets = set_metrics(judged.in_set, judged.set_size, boot)
+    diagram = reliability(judged.log_prob, labels, boot, seed=request.seed)
+    gain = judged.log_prior - judged.log_prob
+    return {
+        "judged": f"out of fold, {request.folds} folds by compound, seed {request.seed}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "patterns": len(labels),
+        "compounds": boot.n_compounds,
+        "coverage": sets["set_coverage"].value,
+        "coverage_interval": [sets["set_coverage"].low, sets["set_coverage"].high],
+        "set_size": sets["set_size"].value,
+        "ece": diagram.ece,
+        "ece_expected": [diagram.expected_low, diagram.expected_high],
+        "bits_over_fold_prior": float(-gain[np.arange(len(labels)), labels].mean() / np.log(2.0)),
+        "folds": [asdict(c) | {"prior": p} for c, p in zip(judged.calibrations, judged.priors, strict=True)],
+    }
+
+
+def novelty_reference(
+    classifier: Classifier, corpus: Path, patterns: int = NOVELTY_PATTERNS
+) -> NoveltyReference:
+    """The novelty reference from simulated patterns of the corpus' held-out structures."""
+    from simulators.corpus import Corpus
+    from simulators.stream import PatternStream
+    from simulators.stream_config import stage2
+
+    settings = stage2()
+    settings = replace(settings, sampling=replace(settings.sampling, split="held_out"))
+    stream = PatternStream(Corpus.load(corpus), settings, NOVELTY_SEED, classifier.grid)
+    found: list[Outputs] = []
+    for start in range(0, patterns, BATCH):
+        batch = stream.batch(NOVELTY_START + start, min(BATCH, patterns - start))
+        bare = replace(classifier, card=replace(classifier.card, novelty=None))
+        found.append(bare.projected_outputs(batch.intensity.cpu().numpy(), batch.coverage.cpu().numpy()))
+    features = np.concatenate([outputs.features for outputs in found])
+    said = f"{patterns} simulated patterns of held-out structures"
+    return fit_novelty(features, components=NOVELTY_COMPONENTS, fitted_on=said)
+
+
+def _write(request: Request, card: Card) -> None:
+    """Weights first, then the card that names their hash, each atomically."""
+    source = find_checkpoint(request.checkpoint).with_suffix(".safetensors")
+    target = request.out.with_name(request.out.name.removesuffix(".json") + ".json")
+    weights = target.with_suffix(".safetensors")
+    if weights.resolve() != source.resolve():
+        write_atomically(weights, source.read_bytes())
+    write_atomically(target, (to_json(card, indent=1) + "\n").encode())
