@@ -229,20 +229,12 @@ class _Launch:
 
     def _start(self) -> Any:
         """OUT/state as a Ray checkpoint in the storage, unless it came from there."""
-        from pyarrow.fs import LocalFileSystem, copy_files
         from ray.train import Checkpoint
 
         state = find_state(self.request.out) if self.request.resume == "auto" else None
         if state is None or _remembered(self.request.out) == [self.storage.path, read_index(state)["step"]]:
             return None
-        path = f"{self.storage.path}/start"
-        copy_files(
-            str(state.resolve()),
-            path,
-            source_filesystem=LocalFileSystem(),
-            destination_filesystem=self.storage.filesystem,
-        )
-        return Checkpoint(path, self.storage.filesystem)
+        return Checkpoint(self.storage.put(state, "start"), self.storage.filesystem)
 
 
 @contextmanager

@@ -36,12 +36,28 @@ class Storage:
         """Last part of the path."""
         return self.path.rpartition("/")[2]
 
-    def clear(self) -> None:
-        """Delete the folder and what is in it, if it is there."""
+    def clear(self, name: str = "") -> None:
+        """Delete the folder, or one in it, and what it holds, if it is there."""
         from pyarrow.fs import FileType
 
-        if self.filesystem.get_file_info(self.path).type != FileType.NotFound:
-            self.filesystem.delete_dir(self.path)
+        path = f"{self.path}/{name}".rstrip("/")
+        if self.filesystem.get_file_info(path).type != FileType.NotFound:
+            self.filesystem.delete_dir(path)
+
+    def put(self, folder: Path, name: str) -> str:
+        """Copy a folder of this machine into this one in place of any of that name; returns its path."""
+        from pyarrow.fs import LocalFileSystem, copy_files
+
+        self.clear(name)
+        path = f"{self.path}/{name}"
+        self.filesystem.create_dir(path, recursive=True)
+        copy_files(
+            str(folder.resolve()),
+            path,
+            source_filesystem=LocalFileSystem(),
+            destination_filesystem=self.filesystem,
+        )
+        return path
 
 
 def open_storage(text: str) -> Storage:

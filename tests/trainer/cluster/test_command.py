@@ -107,8 +107,12 @@ def test_storage_by_pyarrow_and_by_fsspec(tmp_path, protocol):
     assert storage.local == (protocol != "local://")
     if storage.local:
         assert not (tmp_path / "runs").exists()  # trying it left nothing
-    storage.filesystem.create_dir(f"{storage.path}/state")
-    assert (tmp_path / "runs/first/state").is_dir()
+    for content in ("one", "two"):
+        (tmp_path / "state").mkdir(exist_ok=True)
+        (tmp_path / "state" / content).write_text(content)
+        storage.put(tmp_path / "state", "start")
+        (tmp_path / "state" / content).unlink()
+        assert [p.name for p in (tmp_path / "runs/first/start").iterdir()] == [content]
     storage.clear()
     assert not (tmp_path / "runs/first").exists()
     storage.clear()
