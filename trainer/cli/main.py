@@ -8,6 +8,7 @@ import typer
 
 from eg_agent.errors import EgAgentError
 from trainer.cli.benchmark import benchmark
+from trainer.cli.calibrate import calibrate
 from trainer.cli.export import export
 from trainer.cli.fit import fit
 from trainer.cli.library import library
@@ -28,6 +29,7 @@ app.command()(simulate)
 app.command()(fit)
 app.command()(tune)
 app.command()(export)
+app.command()(calibrate)
 app.command()(benchmark)
 app.command()(library)
 app.command()(unseen)

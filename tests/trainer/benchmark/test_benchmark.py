@@ -22,6 +22,8 @@ from trainer.benchmark.report import print_report
 from trainer.metrics import METRICS
 
 KEYS = {
+    "reliability",
+    "errors",
     "n",
     "compounds",
     "model",
