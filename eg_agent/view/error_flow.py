@@ -12,7 +12,7 @@ from eg_agent.symmetry import edges, group
 from eg_agent.view.style import AGAINST, FOR, INK, MUTED, PALE, minus, new_figure, save, tidy
 
 #: Crystal systems by falling symmetry, as rows of the map.
-SYSTEMS = ("cubic", "hexagonal", "trigonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic")
+SYSTEMS = ("cubic", "trigonal/hexagonal", "tetragonal", "orthorhombic", "monoclinic", "triclinic")
 
 
 def plot_error_flow(
@@ -42,7 +42,7 @@ def plot_error_flow(
     axes.legend(fontsize=8, frameon=False, loc="upper right")
     axes.set_ylim(0, 1.25 * 100 * max([*hops, *null_hops, 0.01]))
     tidy(axes)
-    figure.subplots_adjust(left=0.08, right=0.985, top=0.92, bottom=0.1)
+    figure.subplots_adjust(left=0.12, right=0.985, top=0.92, bottom=0.1)
     return save(figure, path)
 
 
@@ -108,10 +108,11 @@ def _map(axes, flow: npt.NDArray[np.float64], shown: int, title: str) -> None:
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.text(
         0.0,
-        -0.06,
-        f"arrows: the {shown} commonest confusions, true group to answer; blue to lower symmetry, "
+        -0.02,
+        f"arrows: the {shown} commonest confusions, true group to answer; blue to lower symmetry,\n"
         "orange to higher, grey within a system; pale lines: the subgroup graph",
         transform=axes.transAxes,
+        va="top",
         fontsize=7.5,
         color=MUTED,
     )
