@@ -72,6 +72,7 @@ def complete_elements() -> tuple[str, ...]:
 def _attempt(number: int, rng: np.random.Generator, most: int, orbits: int) -> Crystal | None:
     """One crystal of a space group with general orbits of its first element; none where PyXtal fails."""
     from pyxtal import pyxtal
+    from pyxtal.msg import Comp_CompatibilityError
 
     t = tables()
     first = int(t.first[number - 1])
@@ -96,7 +97,7 @@ def _attempt(number: int, rng: np.random.Generator, most: int, orbits: int) -> C
             sites=[[letter] * needed, *([None] * (count - 1))],
             random_state=rng,
         )
-    except (RuntimeError, ValueError, ZeroDivisionError, IndexError):
+    except (Comp_CompatibilityError, RuntimeError, ValueError, ZeroDivisionError, IndexError):
         return None  # compositions that no choice of positions can hold
     if not made.valid or not any(len(s.wp.ops) == general * centring for s in made.atom_sites):
         return None

@@ -55,7 +55,7 @@ def test_orbits_are_whole_and_have_no_doubles(number):
         mine = mine + t.translation[number - 1, members] / TRANSLATION_DENOMINATOR
         assert np.allclose(mine[0], site)
         mine = _unique((mine[:, None] + vectors).reshape(-1, 3))
-        assert len(mine) == t.orbit_size[row] * len(vectors)
+        assert len(mine) == int(t.orbit_size[row]) * len(vectors)
         assert mine == _unique(rotations @ site + shifts)
 
 
@@ -70,7 +70,7 @@ def test_positions_are_those_of_pyxtal(number):
     t = tables()
     rows = range(t.first[number - 1], t.first[number])
     theirs = Group(number).Wyckoff_positions
-    ours = [(chr(t.letter[r]), t.orbit_size[r] * t.centring_count[number - 1]) for r in rows]
+    ours = [(chr(t.letter[r]), int(t.orbit_size[r]) * int(t.centring_count[number - 1])) for r in rows]
     assert ours == [(p.letter, p.multiplicity) for p in theirs]
     assert [int(t.freedom[r]) for r in rows] == [p.get_dof() for p in theirs]
 
