@@ -13,16 +13,18 @@ from eg_agent.model.posterior import Posterior
 from eg_agent.model.prior import log_prior, prior_names
 
 if TYPE_CHECKING:
+    from eg_agent.model.architectures import NETWORKS
     from eg_agent.model.checkpoint import Card, load_checkpoint, read_card, save_checkpoint, shipped_names
     from eg_agent.model.classifier import Classifier
-    from eg_agent.model.network import NETWORKS, Heads, Network, NetworkConfig
+    from eg_agent.model.network import Heads, Network, NetworkConfig
 
 _LAZY = {
     **dict.fromkeys(
         ("Card", "load_checkpoint", "read_card", "save_checkpoint", "shipped_names"), "checkpoint"
     ),
     "Classifier": "classifier",
-    **dict.fromkeys(("NETWORKS", "Heads", "Network", "NetworkConfig"), "network"),
+    "NETWORKS": "architectures",
+    **dict.fromkeys(("Heads", "Network", "NetworkConfig"), "network"),
 }
 
 __all__ = [

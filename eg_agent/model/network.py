@@ -4,11 +4,12 @@ Notable features, and where they come from ("the paper": arXiv:2604.23811):
 
 - sin^2(theta) is given twice, as in the paper: as a channel at every point, and through an MLP
   (1 -> d -> d) at every token's centre, added to a learned absolute position.
-- Three stems. `patch`: a linear embedding of 25-point patches, as published. `conv`: 1-D convolutions
+- Stems. `patch`: a linear embedding of 25-point patches, as published. `conv`: 1-D convolutions
   that halve the length stage by stage, because a 0.25-degree patch hides peaks that are 0.09 degrees
   wide (the paper's own figures: 57.5 against 21.7 % Top-1 for one token a point). `residual`: the same
   with a residual block at each halving; without transformer blocks (depth 0) it is a residual network,
   which learns four times as much from as many patterns while these are fewer than some 100,000.
+  `resnet18`: the one-dimensional ResNet-18 of the paper's baseline.
 - Intensity enters as sqrt(I), whose Poisson noise is even, and, less a background, as asinh(I - b),
   which shows weak lines on any background: absences are read from lines a thousand times weaker than
   the strongest one.
@@ -17,14 +18,15 @@ Notable features, and where they come from ("the paper": arXiv:2604.23811):
   inference they are dropped, so that a short scan is also a cheap one.
 - Pre-norm transformer, GELU, scaled-dot-product attention, no bias in the convolutions.
 - Two heads read CLS (ours: CLS and the mean of the tokens; `pooled`: mean, maximum and a few channels
-  of every token in its place, through a hidden layer): `split`, 7 crystal systems + 5 lattices +
-  25 operators; `aux`, one logit a group. Operator bits are trained with a positive weight, which
-  shifts their logits by its logarithm: decoding takes that shift out again (`log_pos_weight`).
+  of every token in its place, through a hidden layer; `mean`: of the tokens): `split`, 7 crystal
+  systems + 5 lattices + 25 operators; `aux`, one logit a group. Operator bits are trained with a
+  positive weight, which shifts their logits by its logarithm: decoding takes that shift out again
+  (`log_pos_weight`).
 - FLOPs are counted from the structure (`Network.flops`), so that a trainer can print its MFU.
 
 Axes, as suffixes of names:
     B patterns    L points    C channels    T tokens    D width    H heads    K width of a head
-    R readout    G 99 groups    S 7 systems    A 5 lattices    O 25 operators
+    R readout    G 99 groups    S 7 systems    A 5 lattices    O 25 operators    Z 230 space groups
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eg_agent.errors import BadInput
-from eg_agent.model.stems import STEMS, DownBlock, ResidualBlock
+from eg_agent.model.stems import STEMS, BasicBlock, DownBlock, ResidualBlock, ResNet18Stem
 from eg_agent.patterns import Grid
-from eg_agent.symmetry import published_codes
+from eg_agent.symmetry import group_of_space_group, published_codes
 
 N_GROUPS = 99
+N_SPACE_GROUPS = 230
 N_SYSTEMS, N_LATTICES, N_OPERATORS = 7, 5, 25
 N_BITS = N_SYSTEMS + N_LATTICES + N_OPERATORS
 
@@ -61,12 +64,17 @@ class NetworkConfig:
 
     length, two_theta_min, two_theta_max: the canonical grid (degrees, Cu K-alpha1 equivalent).
     channels: what each point is given as.
+    position: given to tokens: "physics" (learned, and an MLP of sin^2(theta)), "learned" alone, or "none".
     stem: "patch" (a linear embedding of `patch` points), "conv" (`stem_widths` channels after each
-        halving of the length, with `stem_blocks` residual blocks of kernel `stem_kernel`) or "residual"
-        (a convolution of stride `stem_stride`, then a residual block at each further halving).
+        halving of the length, with `stem_blocks` residual blocks of kernel `stem_kernel`), "residual"
+        (a convolution of stride `stem_stride`, then a residual block at each further halving) or
+        "resnet18" (which reads `width` alone).
     width, depth, heads, mlp_ratio: the transformer.
-    readout: "cls", "cls+mean" (CLS beside the mean over covered tokens), or "pooled" (no CLS: mean and
-        maximum over covered tokens beside `placed` channels of each token, then `hidden` units).
+    readout: "cls", "cls+mean" (CLS beside the mean over covered tokens), "mean" (no CLS), or "pooled" (no
+        CLS: mean and maximum over covered tokens beside `placed` channels of each token, then `hidden`
+        units).
+    classes: of the auxiliary head: the 99 extinction "groups", or the 230 "space groups", whose
+        probabilities are summed over each extinction group (the baseline that the paper argues against).
     dropout: in the transformer's residual branches, while training.
     """
 
@@ -74,7 +82,8 @@ class NetworkConfig:
     two_theta_min: float = 5.0
     two_theta_max: float = 90.0
     channels: tuple[Channel, ...] = ("sqrt", "flat", "coverage", "sin2theta")
-    stem: Literal["patch", "conv", "residual"] = "conv"
+    position: Literal["physics", "learned", "none"] = "physics"
+    stem: Literal["patch", "conv", "residual", "resnet18"] = "conv"
     patch: int = 25
     stem_widths: tuple[int, ...] = (32, 48, 64, 96, 128, 128)
     stem_blocks: tuple[int, ...] = (0, 0, 1, 1, 1, 1)
@@ -84,7 +93,8 @@ class NetworkConfig:
     depth: int = 4
     heads: int = 4
     mlp_ratio: int = 4
-    readout: Literal["cls", "cls+mean", "pooled"] = "cls+mean"
+    readout: Literal["cls", "cls+mean", "mean", "pooled"] = "cls+mean"
+    classes: Literal["groups", "space groups"] = "groups"
     placed: int = 32
     hidden: int = 512
     dropout: float = 0.0
@@ -105,6 +115,8 @@ class NetworkConfig:
         """Grid points that one token stands for."""
         if self.stem == "patch":
             return self.patch
+        if self.stem == "resnet18":
+            return ResNet18Stem.POINTS
         first = 2 if self.stem == "conv" else self.stem_stride
         return first * 2 ** (len(self.stem_widths) - 1)
 
@@ -114,53 +126,15 @@ class NetworkConfig:
         return math.ceil(self.length / self.points_per_token)
 
 
-def paper() -> NetworkConfig:
-    """The published network of the real-data checkpoints: d=128, depth 4, 4 heads, patch 25."""
-    return NetworkConfig(
-        length=8501, channels=("intensity", "sin2theta"), stem="patch", patch=25, readout="cls"
-    )
-
-
-def small() -> NetworkConfig:
-    """Ours for one CPU core: 4096 points, residual stem to 64 tokens, 1.5 M parameters."""
-    return NetworkConfig()
-
-
-def residual() -> NetworkConfig:
-    """Ours for one CPU core: a residual network of 2.1 M parameters down to 32 tokens, no transformer."""
-    return NetworkConfig(
-        stem="residual",
-        stem_widths=(32, 64, 96, 128, 192, 256),
-        width=256,
-        depth=0,
-        readout="pooled",
-        dropout=0.1,
-    )
-
-
-def tiny() -> NetworkConfig:
-    """For tests and smoke runs: the shapes of `small` with almost nothing in them."""
-    return NetworkConfig(
-        length=512,
-        stem_widths=(8, 8, 16, 16),
-        stem_blocks=(0, 0, 1, 0),
-        stem_kernel=3,
-        width=16,
-        depth=1,
-        heads=2,
-        mlp_ratio=2,
-    )
-
-
-#: Architectures by name.
-NETWORKS = {"residual": residual, "small": small, "paper": paper, "tiny": tiny}
-
-
 class Heads(NamedTuple):
-    """What the network returns: split_B37 (7 systems, 5 lattices, 25 operators) and aux_BG, all logits."""
+    """What the network returns: split_B37 (7 systems, 5 lattices, 25 operators) and aux_BG, all logits.
+
+    space: [B, Z] logits of the space groups, of a network whose classes these are; aux sums them by group.
+    """
 
     split: Tensor
     aux: Tensor
+    space: Tensor | None = None
 
 
 class Block(nn.Module):
@@ -215,12 +189,18 @@ def _compressed(intensity: Tensor) -> Tensor:
     return torch.asinh(intensity * ASINH_SCALE) / math.asinh(ASINH_SCALE)
 
 
+def _mean_seen(x_BTD: Tensor, seen_BT: Tensor) -> Tensor:
+    weight_BT1 = seen_BT.to(x_BTD.dtype)[..., None]
+    return (x_BTD * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1.0)
+
+
 class Network(nn.Module):
     """Pattern -> `Heads`. See the module's docstring for its features and axes."""
 
     sin2theta_L: Tensor
     sin2theta_T1: Tensor
     codes_GN: Tensor
+    group_Z: Tensor
     log_pos_weight_O: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -228,16 +208,21 @@ class Network(nn.Module):
         self.config = config
         width = config.width
         self.stem: nn.Module = STEMS[config.stem](config)
-        self.position_TD = nn.Parameter(torch.zeros(config.tokens, width))
-        self.position_mlp = nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
+        if config.position != "none":
+            self.position_TD = nn.Parameter(torch.zeros(config.tokens, width))
+        if config.position == "physics":
+            self.position_mlp = nn.Sequential(nn.Linear(1, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width) if config.depth else nn.Identity()
         self.pooled = PooledReadout(config) if config.readout == "pooled" else None
-        if self.pooled is None:
+        self.has_cls = config.readout in ("cls", "cls+mean")
+        if self.has_cls:
             self.cls_D = nn.Parameter(torch.zeros(width))
-        readout = {"cls": width, "cls+mean": 2 * width, "pooled": config.hidden}[config.readout]
+        readout = {"cls": width, "cls+mean": 2 * width, "mean": width, "pooled": config.hidden}[
+            config.readout
+        ]
         self.split_head = nn.Linear(readout, N_BITS)
-        self.aux_head = nn.Linear(readout, N_GROUPS)
+        self.aux_head = nn.Linear(readout, N_GROUPS if config.classes == "groups" else N_SPACE_GROUPS)
         self._register_constants()
         self._initialise()
 
@@ -253,6 +238,8 @@ class Network(nn.Module):
             self.register_buffer(name, torch.from_numpy(value).float(), persistent=False)
         codes_GN = torch.from_numpy(np.array(published_codes(), dtype=np.float32))
         self.register_buffer("codes_GN", codes_GN, persistent=False)
+        group_Z = torch.tensor([group_of_space_group(n) - 1 for n in range(1, N_SPACE_GROUPS + 1)])
+        self.register_buffer("group_Z", group_Z, persistent=False)
         # Travels with the weights: without it the operator bits would be read back biased.
         self.register_buffer("log_pos_weight_O", torch.zeros(N_OPERATORS))
 
@@ -263,12 +250,13 @@ class Network(nn.Module):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Conv1d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif isinstance(module, (ResidualBlock, DownBlock)):
+            elif isinstance(module, (ResidualBlock, DownBlock, BasicBlock)):
                 nn.init.zeros_(module.norm2.weight)  # every block starts as its shortcut
         if isinstance(self.stem.project, nn.Linear):
             nn.init.xavier_uniform_(self.stem.project.weight)
-        nn.init.trunc_normal_(self.position_TD, std=0.02)
-        if self.pooled is None:
+        if self.config.position != "none":
+            nn.init.trunc_normal_(self.position_TD, std=0.02)
+        if self.has_cls:
             nn.init.trunc_normal_(self.cls_D, std=0.02)
 
     @torch.no_grad()
@@ -279,6 +267,10 @@ class Network(nn.Module):
         one_hot = N_SYSTEMS + N_LATTICES
         self.split_head.bias[:one_hot] = marginal_N[:one_hot].log()
         self.split_head.bias[one_hot:] = torch.logit(marginal_N[one_hot:]) + log_pos_weight_O
+        if self.config.classes == "space groups":  # a group's prior, evenly over its space groups
+            log_prior_G = (log_prior_G - self.group_Z.cpu().bincount(minlength=N_GROUPS).log())[
+                self.group_Z.cpu()
+            ]
         self.aux_head.bias.copy_(log_prior_G)
         self.log_pos_weight_O.copy_(log_pos_weight_O)
 
@@ -336,13 +328,16 @@ class Network(nn.Module):
         if padding:
             x_BCL, coverage_BL = F.pad(x_BCL, (0, padding)), F.pad(coverage_BL, (0, padding))
         seen_BT = coverage_BL.unflatten(1, (config.tokens, -1)).any(-1)
-        x_BTD = self.stem(x_BCL) + self.position_TD + self.position_mlp(self.sin2theta_T1)
-        if self.pooled is not None:
+        x_BTD = self.stem(x_BCL)
+        if config.position != "none":
+            x_BTD = x_BTD + self.position_TD
+        if config.position == "physics":
+            x_BTD = x_BTD + self.position_mlp(self.sin2theta_T1)
+        if not self.has_cls:
             mask_B11T = seen_BT[:, None, None, :]
             for block in self.blocks:
                 x_BTD = block(x_BTD, mask_B11T)
-            readout_BR = self.pooled(self.norm(x_BTD), seen_BT)
-            return Heads(self.split_head(readout_BR), self.aux_head(readout_BR))
+            return self._read(self.norm(x_BTD), seen_BT)
         drop = len(x_BTD) == 1 and not self.training
         if drop:
             x_BTD = x_BTD[:, seen_BT[0]]
@@ -354,12 +349,25 @@ class Network(nn.Module):
         return self._read(self.norm(x_BTD), seen_BT)
 
     def _read(self, x_BTD: Tensor, seen_BT: Tensor) -> Heads:
-        readout_BR = x_BTD[:, 0]
-        if self.config.readout == "cls+mean":
-            weight_BT1 = seen_BT.to(x_BTD.dtype)[..., None]
-            mean_BD = (x_BTD[:, 1:] * weight_BT1).sum(1) / weight_BT1.sum(1).clamp(min=1.0)
-            readout_BR = torch.cat([readout_BR, mean_BD], dim=1)
-        return Heads(self.split_head(readout_BR), self.aux_head(readout_BR))
+        if self.pooled is not None:
+            readout_BR = self.pooled(x_BTD, seen_BT)
+        elif self.config.readout == "mean":
+            readout_BR = _mean_seen(x_BTD, seen_BT)
+        else:
+            readout_BR = x_BTD[:, 0]
+            if self.config.readout == "cls+mean":
+                readout_BR = torch.cat([readout_BR, _mean_seen(x_BTD[:, 1:], seen_BT)], dim=1)
+        return self._heads(readout_BR)
+
+    def _heads(self, readout_BR: Tensor) -> Heads:
+        split_BN, aux_BG = self.split_head(readout_BR), self.aux_head(readout_BR)
+        if self.config.classes == "groups":
+            return Heads(split_BN, aux_BG)
+        space_BZ = aux_BG.float()
+        most_B1 = space_BZ.amax(1, keepdim=True).detach()
+        sum_BG = torch.zeros(len(space_BZ), N_GROUPS, device=space_BZ.device)
+        sum_BG = sum_BG.index_add(1, self.group_Z, (space_BZ - most_B1).exp())
+        return Heads(split_BN, sum_BG.clamp(min=1e-30).log() + most_B1, space_BZ)
 
     def split_scores(self, split_BN: Tensor) -> Tensor:
         """Log-probability [B, 99] of each group from the split head (the paper's decoder).
@@ -386,31 +394,13 @@ class Network(nn.Module):
         A training step costs three times as much.
         """
         config = self.config
-        tokens, width = config.tokens + (self.pooled is None), config.width
-        macs = config.tokens * (width + width * width)  # position MLP
+        tokens, width = config.tokens + self.has_cls, config.width
+        macs = STEMS[config.stem].macs(config, config.tokens * config.points_per_token)
+        if config.position == "physics":
+            macs += config.tokens * (width + width * width)
         if self.pooled is not None:
-            macs += (
-                config.tokens * width * config.placed + self.pooled.norm.normalized_shape[0] * config.hidden
-            )
-        if config.stem == "residual":
-            length = config.tokens * config.points_per_token // config.stem_stride
-            channels = config.stem_widths[0]
-            macs += length * len(config.channels) * channels * (2 * config.stem_stride + 1)
-            for out in config.stem_widths[1:]:
-                length //= 2
-                macs += length * out * (config.stem_kernel * (channels + out) + channels)
-                channels = out
-            macs += config.tokens * channels * width * (channels != width)
-        elif config.stem == "conv":
-            length, channels = config.tokens * config.points_per_token, len(config.channels)
-            for stage, (out, blocks) in enumerate(zip(config.stem_widths, config.stem_blocks)):
-                length //= 2
-                macs += length * channels * out * (7 if stage == 0 else 4)
-                macs += blocks * 2 * length * out * out * config.stem_kernel
-                channels = out
-            macs += config.tokens * channels * width
-        else:
-            macs += config.tokens * len(config.channels) * config.patch * width
+            found = self.pooled.norm.normalized_shape[0]
+            macs += config.tokens * width * config.placed + found * config.hidden
         macs += config.depth * tokens * ((4 + 2 * config.mlp_ratio) * width * width + 2 * tokens * width)
-        macs += self.split_head.in_features * (N_BITS + N_GROUPS)
+        macs += self.split_head.in_features * (N_BITS + self.aux_head.out_features)
         return 2 * macs

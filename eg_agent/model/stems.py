@@ -1,5 +1,7 @@
 """Stems of the network: a pattern's channels [B, C, L] -> tokens [B, T, D].
 
+Each stem says its own `macs`: multiply-adds of one fully covered pattern, `length` points with padding.
+
 Axes as in `eg_agent.model.network`.
 """
 
@@ -52,6 +54,17 @@ class ConvStem(nn.Module):
     def forward(self, x_BCL: Tensor) -> Tensor:
         return self.project(self.stages(x_BCL).transpose(1, 2))
 
+    @staticmethod
+    def macs(config: NetworkConfig, length: int) -> int:
+        """Multiply-adds of one pattern."""
+        channels, macs = len(config.channels), 0
+        for stage, (width, blocks) in enumerate(zip(config.stem_widths, config.stem_blocks)):
+            length //= 2
+            macs += length * channels * width * (7 if stage == 0 else 4)
+            macs += blocks * 2 * length * width * width * config.stem_kernel
+            channels = width
+        return macs + length * channels * config.width
+
 
 class DownBlock(nn.Module):
     """[B, C, L] -> [B, C', L / 2]: two convolutions beside a shortcut of means of two points."""
@@ -90,6 +103,82 @@ class ResidualStem(nn.Module):
     def forward(self, x_BCL: Tensor) -> Tensor:
         return self.project(self.stages(self.first(x_BCL)).transpose(1, 2))
 
+    @staticmethod
+    def macs(config: NetworkConfig, length: int) -> int:
+        """Multiply-adds of one pattern."""
+        length //= config.stem_stride
+        channels = config.stem_widths[0]
+        macs = length * len(config.channels) * channels * (2 * config.stem_stride + 1)
+        for width in config.stem_widths[1:]:
+            length //= 2
+            macs += length * width * (config.stem_kernel * (channels + width) + channels)
+            channels = width
+        return macs + length * channels * config.width * (channels != config.width)
+
+
+class BasicBlock(nn.Module):
+    """The block of ResNet-18 and -34 in one dimension: [B, C, L] -> [B, C', L / stride].
+
+    He et al., arXiv:1512.03385; the shortcut is a 1 x 1 convolution where the shape changes.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(channels, width, 3, stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm1d(width)
+        self.conv2 = nn.Conv1d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm1d(width)
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and channels == width
+            else nn.Sequential(nn.Conv1d(channels, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+        )
+
+    def forward(self, x_BCL: Tensor) -> Tensor:
+        y_BCL = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCL)))))
+        return F.relu(y_BCL + self.shortcut(x_BCL))
+
+
+class ResNet18Stem(nn.Module):
+    """[B, C, L] -> tokens [B, L / 32, D]: ResNet-18 in one dimension, up to its global pooling."""
+
+    #: Points that one token stands for.
+    POINTS = 32
+    #: (width, stride of the first of two blocks) of the four stages, at the width of the original.
+    STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv1d(len(config.channels), 64, 7, 2, padding=3, bias=False),
+            nn.BatchNorm1d(64),
+            nn.ReLU(),
+            nn.MaxPool1d(3, 2, padding=1),
+        )
+        blocks: list[nn.Module] = []
+        channels = 64
+        for width, stride in self.STAGES:
+            blocks += [BasicBlock(channels, width, stride), BasicBlock(width, width, 1)]
+            channels = width
+        self.stages = nn.Sequential(*blocks)
+        self.project = nn.Linear(512, config.width) if config.width != 512 else nn.Identity()
+
+    def forward(self, x_BCL: Tensor) -> Tensor:
+        return self.project(self.stages(self.first(x_BCL)).transpose(1, 2))
+
+    @staticmethod
+    def macs(config: NetworkConfig, length: int) -> int:
+        """Multiply-adds of one pattern."""
+        macs = length // 2 * len(config.channels) * 64 * 7
+        length, channels = length // 4, 64
+        for width, stride in ResNet18Stem.STAGES:
+            length //= stride
+            macs += length * width * (3 * channels + 9 * width)
+            if stride != 1 or channels != width:
+                macs += length * channels * width
+            channels = width
+        return macs + length * channels * config.width * (config.width != 512)
+
 
 class PatchStem(nn.Module):
     """[B, C, L] -> tokens [B, T, D]: each patch of points, all channels, through one linear map."""
@@ -104,6 +193,16 @@ class PatchStem(nn.Module):
         patches_BCTP = x_BCL.reshape(n_B, n_C, n_L // self.patch, self.patch)
         return self.project(patches_BCTP.transpose(1, 2).flatten(2))
 
+    @staticmethod
+    def macs(config: NetworkConfig, length: int) -> int:
+        """Multiply-adds of one pattern."""
+        return length * len(config.channels) * config.width
+
 
 #: Stems by the name that `NetworkConfig.stem` takes.
-STEMS = {"patch": PatchStem, "conv": ConvStem, "residual": ResidualStem}
+STEMS: dict[str, type[PatchStem | ConvStem | ResidualStem | ResNet18Stem]] = {
+    "patch": PatchStem,
+    "conv": ConvStem,
+    "residual": ResidualStem,
+    "resnet18": ResNet18Stem,
+}

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import save
 
 from eg_agent.errors import BadInput
+from eg_agent.model.architectures import NETWORKS, tiny
 from eg_agent.model.checkpoint import Card, find_checkpoint, load_checkpoint, read_card, save_checkpoint
 from eg_agent.model.fusion import Calibration
-from eg_agent.model.network import NETWORKS, Network, tiny
+from eg_agent.model.network import Network
 from eg_agent.values import from_json, to_json
 
 UNIFORM = tuple([-float(np.log(99.0))] * 99)

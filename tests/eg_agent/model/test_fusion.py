@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
+from eg_agent.model.architectures import tiny
 from eg_agent.model.fusion import Calibration, apply, split_prior
-from eg_agent.model.network import Network, tiny
+from eg_agent.model.network import Network
 
 UNIFORM = np.full(99, -np.log(99.0))
 

@@ -10,8 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from eg_agent.errors import BadInput
-from eg_agent.model.network import N_BITS, N_GROUPS, NETWORKS, Network, NetworkConfig, paper, small, tiny
-from eg_agent.symmetry import published_codes
+from eg_agent.model.architectures import NETWORKS, paper, small, tiny
+from eg_agent.model.checkpoint import config_from_dict, config_to_dict
+from eg_agent.model.network import N_BITS, N_GROUPS, Network, NetworkConfig
+from eg_agent.symmetry import group_of_space_group, published_codes
 
 
 def patterns(config: NetworkConfig, n: int, covered: tuple[float, float] = (0.0, 1.0)):
@@ -171,3 +173,33 @@ def test_wrong_length_says_what_to_do(network):
 def test_impossible_configurations(change):
     with pytest.raises(BadInput):
         replace(tiny(), **change)
+
+
+def test_space_groups_are_summed_over_each_extinction_group():
+    torch.manual_seed(5)
+    config = replace(tiny(), classes="space groups")
+    net = Network(config).eval()
+    with torch.inference_mode():
+        heads = net(*patterns(config, 3))
+    assert heads.space is not None
+    space = heads.space.double().numpy()
+    probability = np.exp(space) / np.exp(space).sum(1, keepdims=True)
+    expected = np.zeros((3, 99))
+    for number in range(1, 231):
+        expected[:, group_of_space_group(number) - 1] += probability[:, number - 1]
+    assert np.allclose(torch.softmax(heads.aux.double(), 1).numpy(), expected, atol=1e-6)
+    prior = torch.log_softmax(torch.linspace(0, 3, N_GROUPS), 0)
+    net.start_from_prior(prior, torch.zeros(25))
+    assert torch.allclose(torch.log_softmax(net._heads(torch.zeros(1, 32)).aux, 1)[0], prior, atol=1e-5)
+
+
+def test_a_card_from_before_a_field_existed_means_its_default():
+    old = config_to_dict(small())
+    for name in ("position", "classes"):
+        del old[name]
+    assert config_from_dict(old) == small()
+
+
+def test_cpu_networks_are_small_and_the_gpu_network_is_not():
+    for name, low, high in (("residual", 1, 3), ("hybrid", 1, 3), ("trial", 2.8, 3), ("base", 6, 20)):
+        assert low <= Network(NETWORKS[name]()).parameters_count / 1e6 <= high
