@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from eg_agent.errors import BadInput
+from eg_agent.model import architectures
 from eg_agent.model.network import NetworkConfig
-from eg_agent.model.network import paper as paper_network
-from eg_agent.model.network import residual as residual_network
-from eg_agent.model.network import small as small_network
-from eg_agent.model.network import tiny as tiny_network
 from eg_agent.values import VALUE_CONFIG
 from trainer.loss import LossConfig, light
 
@@ -63,11 +61,21 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A stage of the curriculum (`trainer.data.CURRICULA`) and the share of the budget that it gets."""
+
+    stage: str
+    share: float
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """What a run is, apart from its budget, corpus and device.
 
     name: of the configuration. network: architecture and grid.
-    curriculum: stage of the patterns (`trainer.data.CURRICULA`).
+    curriculum: stage of the patterns (`trainer.data.CURRICULA`), or the last one where there are several:
+        its patterns are held out, and its prior is the network's.
+    earlier: stages before it, in order; what they leave of the budget is the last one's.
     batch: patterns a step over all workers. log_steps: steps between two lines of the log.
     checkpoint_seconds, held_out_seconds: between two of them. held_out_patterns: in one evaluation.
     """
@@ -77,6 +85,7 @@ class TrainConfig:
     name: str
     network: NetworkConfig
     curriculum: str = "stage2"
+    earlier: tuple[Phase, ...] = ()
     batch: int = 32
     seed: int = 0
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -87,6 +96,20 @@ class TrainConfig:
     held_out_patterns: int = 1024
     log_steps: int = 50
 
+    def __post_init__(self) -> None:
+        shares = [phase.share for phase in self.earlier]
+        if any(share <= 0 for share in shares) or sum(shares) >= 1:
+            raise BadInput("shares of the earlier stages must be above 0, and below 1 together.")
+
+    @property
+    def stages(self) -> tuple[tuple[float, str], ...]:
+        """(progress from 0 to 1 at which it begins, stage) of every stage, in order."""
+        begin, found = 0.0, []
+        for phase in self.earlier:
+            found.append((begin, phase.stage))
+            begin += phase.share
+        return (*found, (begin, self.curriculum))
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return json.loads(json.dumps(asdict(self)))
@@ -94,7 +117,7 @@ class TrainConfig:
 
 def small() -> TrainConfig:
     """Ours for one CPU core: 1.4 M parameters, about 110 patterns a second."""
-    return TrainConfig(name="small", network=small_network())
+    return TrainConfig(name="small", network=architectures.small())
 
 
 def cpu_small() -> TrainConfig:
@@ -106,10 +129,45 @@ def cpu_small() -> TrainConfig:
     """
     return TrainConfig(
         name="cpu-small",
-        network=residual_network(),
+        network=architectures.residual(),
         curriculum="stage2-real",
         schedule=ScheduleConfig(warmup_steps=300, decay_share=0.6),
         loss=light(),
+    )
+
+
+def cpu_staged() -> TrainConfig:
+    """`cpu-small` through the paper's stages: balanced and clean, realistic, then classes as they come."""
+    return replace(
+        cpu_small(),
+        name="cpu-staged",
+        earlier=(Phase("stage1", 0.15), Phase("stage2-real", 0.6)),
+        curriculum="stage3",
+    )
+
+
+def cpu_hybrid() -> TrainConfig:
+    """`cpu-small` with two transformer blocks behind a narrower trunk: for longer runs."""
+    return replace(cpu_small(), name="cpu-hybrid", network=architectures.hybrid())
+
+
+def gpu_base() -> TrainConfig:
+    """For one GPU: 12 M parameters, 128 tokens, bf16; patterns are made on the device.
+
+    Where the machine is lent ten minutes at a time, the same command starts and goes on:
+    `eg-train fit --config gpu-base --corpus FILE --out DIR --seconds 1500 --minutes 9 --compile`.
+    """
+    return TrainConfig(
+        name="gpu-base",
+        network=architectures.base(),
+        curriculum="stage2-real",
+        batch=1024,
+        optim=OptimConfig(lr=1e-3, weight_decay=0.05, ema=0.998),
+        schedule=ScheduleConfig(warmup_steps=500, decay_share=0.6),
+        loss=light(),
+        held_out_patterns=8192,
+        checkpoint_seconds=120.0,
+        held_out_seconds=60.0,
     )
 
 
@@ -117,7 +175,7 @@ def paper() -> TrainConfig:
     """The published network and optimiser settings: batch 128, weight decay 1e-4, warm-up 1000."""
     return TrainConfig(
         name="paper",
-        network=paper_network(),
+        network=architectures.paper(),
         batch=128,
         optim=OptimConfig(lr=1e-3, betas=(0.9, 0.999), weight_decay=1e-4),
         schedule=ScheduleConfig(warmup_steps=1000),
@@ -133,7 +191,7 @@ def small_gpu() -> TrainConfig:
     """
     return TrainConfig(
         name="small-gpu",
-        network=small_network(),
+        network=architectures.small(),
         batch=2048,
         optim=OptimConfig(lr=3e-3, ema=0.995),
         schedule=ScheduleConfig(warmup_steps=500),
@@ -147,7 +205,7 @@ def tiny() -> TrainConfig:
     """For tests and smoke runs."""
     return TrainConfig(
         name="tiny",
-        network=tiny_network(),
+        network=architectures.tiny(),
         batch=8,
         schedule=ScheduleConfig(warmup_steps=2),
         held_out_patterns=16,
@@ -156,7 +214,16 @@ def tiny() -> TrainConfig:
 
 
 #: Configurations by the name that `eg-train fit --config` takes.
-CONFIGS = {"cpu-small": cpu_small, "small": small, "paper": paper, "small-gpu": small_gpu, "tiny": tiny}
+CONFIGS = {
+    "cpu-small": cpu_small,
+    "cpu-hybrid": cpu_hybrid,
+    "cpu-staged": cpu_staged,
+    "gpu-base": gpu_base,
+    "small": small,
+    "small-gpu": small_gpu,
+    "paper": paper,
+    "tiny": tiny,
+}
 
 
 def config(name: str) -> TrainConfig:
@@ -164,3 +231,14 @@ def config(name: str) -> TrainConfig:
     if name not in CONFIGS:
         raise BadInput(f"unknown configuration {name!r}: one of {', '.join(CONFIGS)}.")
     return CONFIGS[name]()
+
+
+def config_of(data: Mapping[str, Any]) -> TrainConfig:
+    """The `TrainConfig` that a state's index holds; a field from after its time has its default."""
+    try:
+        return TypeAdapter(TrainConfig).validate_json(json.dumps(dict(data)))
+    except ValidationError as error:
+        raise BadInput(
+            f"the run's configuration {data.get('name')!r} was written by another version "
+            f"({error.errors()[0]['msg']}); known now: {', '.join(CONFIGS)}."
+        ) from error

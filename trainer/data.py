@@ -16,7 +16,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.prior import smoothed
 from simulators.corpus import Corpus
 from simulators.stream import PatternStream
-from simulators.stream_config import Sampling, StreamConfig, stage1, stage2
+from simulators.stream_config import Sampling, StreamConfig, stage1, stage2, texture
 from trainer.config import TrainConfig
 from trainer.held_out import HeldOut
 
@@ -30,8 +30,56 @@ def stage2_real() -> StreamConfig:
     return replace(stage2(), sampling=Sampling(real=0.88, random=0.08, molecular=0.04))
 
 
-#: Stages of the curriculum by name.
-CURRICULA = {"stage1": stage1, "stage2": stage2, "stage2-real": stage2_real}
+def stage3() -> StreamConfig:
+    """`stage2_real` with classes as they come, so that the network ends with a natural prior.
+
+    The paper's third stage puts a prior and T = 5 over the answers; T is fitted when a run is exported.
+    """
+    real = stage2_real()
+    return replace(real, sampling=replace(real.sampling, group_power=1.0, mineral_weight=1.0))
+
+
+def mixed() -> StreamConfig:
+    """`stage2_real` with a fifth of the powders textured (the paper's mixed champion)."""
+    real = stage2_real()
+    return replace(real, sample=replace(real.sample, texture_share=0.2))
+
+
+def without_texture() -> StreamConfig:
+    """`stage2_real` without preferred orientation and without spotty powders."""
+    real = stage2_real()
+    return replace(real, sample=replace(real.sample, texture_share=0.0, spotty_share=0.0))
+
+
+def without_minerals() -> StreamConfig:
+    """`stage2_real` with minerals counted as any computed structure is."""
+    real = stage2_real()
+    return replace(real, sampling=replace(real.sampling, mineral_weight=1.0))
+
+
+def without_nuisances() -> StreamConfig:
+    """The structures of `stage2_real`, with sample, instrument and recording of stage 1."""
+    return replace(stage1(), sampling=stage2_real().sampling)
+
+
+def without_real() -> StreamConfig:
+    """The nuisances of `stage2_real` on random crystals alone, as in the paper."""
+    return replace(stage2(), sampling=Sampling(real=0.0, random=1.0, molecular=0.0))
+
+
+#: Stages of the curriculum by name; those with "without" are for ablations.
+CURRICULA = {
+    "stage1": stage1,
+    "stage2": stage2,
+    "stage2-real": stage2_real,
+    "stage3": stage3,
+    "texture": texture,
+    "mixed": mixed,
+    "without-texture": without_texture,
+    "without-minerals": without_minerals,
+    "without-nuisances": without_nuisances,
+    "without-real": without_real,
+}
 #: Added to a run's seed, so that held-out patterns do not share their nuisances with trained ones.
 HELD_OUT_SEED = 7_919
 
@@ -41,6 +89,7 @@ class Data:
     """stream: training patterns. held_out: of structures outside it. log_train_prior: [99] of the stream.
 
     corpus: the file's name and size in structures, for the record. curriculum: the stream's settings.
+    earlier: (progress at which it ends, stream) of each stage before the last one, which is `stream`.
     """
 
     stream: Any
@@ -48,12 +97,14 @@ class Data:
     log_train_prior: npt.NDArray[np.float64]
     corpus: str
     curriculum: dict[str, Any]
+    earlier: tuple[tuple[float, Any], ...] = ()
 
 
 def open_data(path: Path, config: TrainConfig, device: torch.device) -> Data:
     """Read a corpus and open its training and held-out streams; BadInput when it is not one."""
-    if config.curriculum not in CURRICULA:
-        raise BadInput(f"unknown curriculum {config.curriculum!r}: one of {', '.join(CURRICULA)}.")
+    for _, stage in config.stages:
+        if stage not in CURRICULA:
+            raise BadInput(f"unknown curriculum {stage!r}: one of {', '.join(CURRICULA)}.")
     if not path.is_file():
         raise BadInput(f"there is no corpus {path}: make one with eg-train prepare.")
     corpus = Corpus.load(path)
@@ -61,13 +112,23 @@ def open_data(path: Path, config: TrainConfig, device: torch.device) -> Data:
     apart = replace(settings, sampling=replace(settings.sampling, split="held_out"))
     grid = config.network.grid
     stream = PatternStream(corpus, settings, config.seed, grid, device)
+    begins = [begin for begin, _ in config.stages[1:]]
+    earlier = tuple(
+        (end, PatternStream(corpus, CURRICULA[phase.stage](), config.seed, grid, device))
+        for end, phase in zip(begins, config.earlier, strict=True)
+    )
     held_out = PatternStream(corpus, apart, config.seed + HELD_OUT_SEED, grid, device)
     return Data(
         stream,
         HeldOut(held_out, config.held_out_patterns),
         smoothed(stream.group_probability(), uniform_share=1e-4),
         f"{path.stem} ({len(corpus):,} structures, SHA-256 {_digest(path)})",
-        {"stage": config.curriculum, **json.loads(json.dumps(asdict(settings)))},
+        {
+            "stage": config.curriculum,
+            "earlier": [asdict(p) for p in config.earlier],
+            **json.loads(json.dumps(asdict(settings))),
+        },
+        earlier,
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +23,7 @@ import eg_agent
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import Card, save_checkpoint, write_atomically
 from trainer.calibrate import fit_temperature
-from trainer.config import CONFIGS, Budget, TrainConfig
+from trainer.config import Budget, TrainConfig, config_of
 from trainer.context import LocalContext, choose_device
 from trainer.data import Data, open_data
 from trainer.held_out import HeldOut, evaluate, scores
@@ -90,6 +89,7 @@ def make_run(config: TrainConfig, budget: Budget, data: Data, request: Request) 
         config=config,
         budget=budget,
         stream=data.stream,
+        earlier=data.earlier,
         log_train_prior=data.log_train_prior,
         held_out=data.held_out,
         folder=request.out,
@@ -167,19 +167,6 @@ def export(
         code=eg_agent.__version__,
     )
     return save_checkpoint(target, network, card)
-
-
-def config_of(data: Mapping[str, Any]) -> TrainConfig:
-    """The `TrainConfig` that a state's index holds."""
-    from pydantic import TypeAdapter, ValidationError
-
-    try:
-        return TypeAdapter(TrainConfig).validate_json(json.dumps(dict(data)))
-    except ValidationError as error:
-        raise BadInput(
-            f"the run's configuration {data.get('name')!r} was written by another version "
-            f"({error.errors()[0]['msg']}); known now: {', '.join(CONFIGS)}."
-        ) from error
 
 
 def _recorded_corpus(run: Path) -> Path:

@@ -29,7 +29,7 @@ from torch import Tensor
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights
 from eg_agent.model.network import Network
-from trainer.config import Budget, ScheduleConfig, TrainConfig
+from trainer.config import Budget, ScheduleConfig, TrainConfig, config_of
 from trainer.context import Context, compute_type, shard
 from trainer.held_out import HeldOut, evaluate
 from trainer.log import RunLog
@@ -63,6 +63,7 @@ class Stream(Protocol):
 class Run:
     """Everything a loop is given: what to train, on what, until when, and where to write.
 
+    earlier: (progress at which it ends, stream) of the curriculum's stages before `stream`, in order.
     log_train_prior: [99] class prior of `stream`. held_out: patterns of structures that `stream`
     never shows. corpus: its name, for the record; resuming on another one is refused.
     compile: backend of torch.compile ("inductor"), or None.
@@ -78,6 +79,11 @@ class Run:
     max_shard_mb: float = 16.0
     compile: str | None = None
     tensorboard: bool = False
+    earlier: tuple[tuple[float, Stream], ...] = ()
+
+    def stream_at(self, progress: float) -> Stream:
+        """The stage that patterns come from after this share (0 to 1) of the budget."""
+        return next((stream for end, stream in self.earlier if progress < end), self.stream)
 
 
 @dataclass
@@ -112,7 +118,7 @@ def start(run: Run, context: Context) -> Training:
     config = run.config
     torch.manual_seed(config.seed)
     network = Network(config.network)
-    loss = MultiTaskLoss(run.log_train_prior)
+    loss = MultiTaskLoss(run.log_train_prior, run.config.loss)
     network.start_from_prior(torch.from_numpy(run.log_train_prior), loss.pos_weight_O.log())
     network.to(context.device)
     matrices = [p for p in network.parameters() if p.ndim > 1]
@@ -136,7 +142,7 @@ def start(run: Run, context: Context) -> Training:
 def resume(training: Training, run: Run, folder: Path) -> None:
     """Restore a state into a fresh `Training`; BadInput when it belongs to another configuration."""
     index, tensors = read_index(folder), read_tensors(folder)
-    if index.get("config") != run.config.to_dict() or index.get("corpus") != run.corpus:
+    if not same_config(index, run.config) or index.get("corpus") != run.corpus:
         raise BadInput(
             f"{folder} was trained with another configuration, seed or corpus: "
             "use the same, another --out, or --resume never to start again."
@@ -147,6 +153,14 @@ def resume(training: Training, run: Run, folder: Path) -> None:
     restore_optimizer(training.optimizer, tensors)
     training.step, training.patterns = index["step"], index["patterns"]
     training.seconds, training.held_out = index["seconds"], index["held_out"]
+
+
+def same_config(index: Mapping[str, Any], config: TrainConfig) -> bool:
+    """Whether a state's index holds this configuration, fields that did not exist yet at their defaults."""
+    try:
+        return config_of(index["config"]) == config
+    except (BadInput, KeyError, TypeError):
+        return False
 
 
 def machine(device: torch.device) -> str:
@@ -212,7 +226,7 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     """Train until the budget is used or the run is interrupted; the state is saved in both cases."""
     config, device = run.config, context.device
     training = start(run, context)
-    loss_of = MultiTaskLoss(run.log_train_prior).to(device)
+    loss_of = MultiTaskLoss(run.log_train_prior, run.config.loss).to(device)
     called = context.wrap(training.network)
     forward = torch.compile(called, backend=run.compile) if run.compile else called
     dtype, reason = compute_type(device)
@@ -237,12 +251,12 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
                 group["lr"] = lr
             torch.manual_seed((config.seed * 1_000_003 + training.step) % 2**63)
             asked = time.monotonic()
-            batch = run.stream.batch(training.patterns + first, share)
+            batch = run.stream_at(progress).batch(training.patterns + first, share)
             waited += time.monotonic() - asked
             intensity, coverage = whole(batch.intensity.to(device), batch.coverage.to(device))
             with autocast:
                 heads = forward(intensity, coverage)
-            parts = loss_of(heads, batch.group.to(device))
+            parts = loss_of(heads, batch.group.to(device), space_groups_of(batch, device))
             norm = descend(training, parts.total * weight, config)
             training.step += 1
             training.patterns += config.batch
@@ -261,6 +275,12 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     measure(training, run, context, log)
     save(training, run, context)
     return training
+
+
+def space_groups_of(batch: PatternBatch, device: torch.device) -> Tensor | None:
+    """[B] 1-230, 0 where unknown, of a batch that says them; only a network on space groups needs them."""
+    found = getattr(batch, "space_group", None)
+    return None if found is None else found.to(device)
 
 
 def descend(training: Training, loss: Tensor, config: TrainConfig) -> Tensor:

@@ -74,8 +74,11 @@ class MultiTaskLoss(nn.Module):
         self.register_buffer("bits_GO", torch.from_numpy(bits_GO))
         self.register_buffer("pos_weight_O", torch.from_numpy(weight_O).float())
 
-    def forward(self, heads: Heads, group_B: Tensor) -> LossParts:
-        """group_B: [B] int64, number of the group - 1."""
+    def forward(self, heads: Heads, group_B: Tensor, space_group_B: Tensor | None = None) -> LossParts:
+        """group_B: [B] int64, number of the group - 1. space_group_B: [B] 1-230, 0 where unknown.
+
+        Heads with logits of space groups are taught these, and the group where they are unknown.
+        """
         split_BN, aux_BG = heads.split.float(), heads.aux.float()
         system_BS, lattice_BA, bits_BO = split_BN.split((N_SYSTEMS, N_LATTICES, N_OPERATORS), dim=1)
         system = F.cross_entropy(system_BS, self.system_G[group_B])
@@ -84,6 +87,11 @@ class MultiTaskLoss(nn.Module):
             bits_BO, self.bits_GO[group_B], pos_weight=self.pos_weight_O
         )
         aux = F.cross_entropy(aux_BG, group_B)
+        if heads.space is not None and space_group_B is not None:
+            known_B = space_group_B > 0
+            by_group_B = F.cross_entropy(aux_BG, group_B, reduction="none")
+            fine_B = F.cross_entropy(heads.space.float(), (space_group_B - 1).clamp(min=0), reduction="none")
+            aux = torch.where(known_B, fine_B, by_group_B).mean()
         weight = self.config
         total = weight.system * system + weight.lattice * lattice + weight.bits * bits + weight.aux * aux
         return LossParts(total, system, lattice, bits, aux)

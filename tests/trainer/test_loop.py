@@ -193,3 +193,40 @@ def test_device_and_type():
         assert choose_device("auto").type == "cpu"
         with pytest.raises(BadInput, match="no CUDA device"):
             choose_device("cuda")
+
+
+def test_stages_follow_each_other_and_resume_exactly(tmp_path):
+    def streams(stop_at=None):
+        return TwoPeaks(5), TwoPeaks(6), TwoPeaks(1, stop_at=stop_at)
+
+    def staged(folder, made, resume=False):
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Run(
+            CONFIG, Budget(patterns=96), made[2], UNIFORM, HeldOut(TwoPeaks(2), 8), folder, "two peaks",
+            earlier=((0.25, made[0]), (0.5, made[1])),
+        )  # fmt: skip
+        context = LocalContext(torch.device("cpu"), find_state(folder) if resume else None)
+        return train(run, context, RunLog(folder, Console(file=StringIO())))
+
+    made = streams()
+    whole = staged(tmp_path / "whole", made)
+    assert [first for first, _ in made[0].asked] == [0, 8, 16]
+    assert [first for first, _ in made[1].asked] == [24, 32, 40]
+    assert [first for first, _ in made[2].asked] == list(range(48, 96, 8))
+    part = staged(tmp_path / "parts", streams(stop_at=48))
+    assert part.interrupted
+    made = streams()
+    rest = staged(tmp_path / "parts", made, resume=True)
+    assert made[0].asked == made[1].asked == []
+    assert same(whole, rest)
+
+
+def test_a_state_from_before_a_field_existed_is_resumed(tmp_path):
+    import json
+
+    go(tmp_path, 16)
+    path = tmp_path / "state" / "index.json"
+    index = json.loads(path.read_text())
+    del index["config"]["earlier"], index["config"]["network"]["position"]
+    path.write_text(json.dumps(index))
+    assert go(tmp_path, 32, resume=True).step == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.special import log_softmax
 
@@ -41,3 +42,19 @@ def test_rare_bits_are_capped():
     weights = MultiTaskLoss(prior).pos_weight_O
     assert float(weights.max()) == POS_WEIGHT_CAP
     assert torch.isfinite(weights).all()
+
+
+def test_space_groups_are_taught_where_they_are_known():
+    from eg_agent.symmetry import group_of_space_group
+
+    generator = torch.Generator().manual_seed(1)
+    space = torch.randn(3, 230, generator=generator)
+    number = torch.tensor([225, 14, 0])
+    group = torch.tensor([group_of_space_group(n) - 1 for n in (225, 14, 62)])
+    of = torch.tensor([group_of_space_group(n) - 1 for n in range(1, 231)])
+    aux = torch.stack([space[:, of == g].logsumexp(1) for g in range(99)], 1)
+    loss = MultiTaskLoss(np.full(99, -np.log(99.0)))
+    found = loss(Heads(torch.zeros(3, 37), aux, space), group, number).aux
+    log_p = torch.log_softmax(space.double(), 1)
+    third = torch.logsumexp(log_p[2, of == group[2]], 0)
+    assert float(found) == pytest.approx(float(-(log_p[0, 224] + log_p[1, 13] + third) / 3), rel=1e-5)
