@@ -13,6 +13,7 @@ from trainer.cli.export import export
 from trainer.cli.fit import fit
 from trainer.cli.library import library
 from trainer.cli.prepare import prepare
+from trainer.cli.reproduce import reproduce
 from trainer.cli.simulate import simulate
 from trainer.cli.tune import tune
 from trainer.cli.unseen import unseen
@@ -31,6 +32,7 @@ app.command()(tune)
 app.command()(export)
 app.command()(calibrate)
 app.command()(benchmark)
+app.command()(reproduce)
 app.command()(library)
 app.command()(unseen)
 

@@ -1,0 +1,197 @@
+"""What is to be run: variants of one reference, the runs of each table, and what the paper says there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from eg_agent.errors import BadInput
+from eg_agent.model import architectures
+from eg_agent.model.network import NetworkConfig
+from trainer.config import Phase, TrainConfig, cpu_hybrid, tiny
+from trainer.log import TRAINING_FACTOR
+from trainer.loss import LossConfig
+
+#: Patterns of a run at the common budget, and seeds of every ablation.
+PATTERNS = 64_000
+SEEDS = 3
+#: FLOP/s of one core in training (2.5 GHz Xeon, fp32) and patterns it simulates a second, for estimates.
+CORE_FLOPS, CORE_PATTERNS = 9.0e10, 450.0
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One run: a variant, how many patterns it sees relative to the budget, and its seed."""
+
+    variant: str
+    share: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.variant}-x{self.share:g}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its title, the runs, what the paper says, and what is shown of each run.
+
+    rows: (label, variant, share of the budget). kind: how `trainer.reproduce.tables` prints it.
+    """
+
+    title: str
+    paper: str
+    rows: tuple[tuple[str, str, float], ...]
+    kind: str = "figures"
+
+
+def _with(base: TrainConfig, **network: object) -> TrainConfig:
+    return replace(base, network=replace(base.network, **network))  # pyright: ignore[reportArgumentType]
+
+
+def _on(base: TrainConfig, stage: str, *earlier: Phase) -> TrainConfig:
+    return replace(base, curriculum=stage, earlier=earlier)
+
+
+def _patch(points: int) -> NetworkConfig:
+    return replace(architectures.paper(), length=4096, patch=points)
+
+
+def _network(make: Callable[[], NetworkConfig]) -> Callable[[TrainConfig], TrainConfig]:
+    return lambda base: replace(base, network=make())
+
+
+_STAGES = (Phase("stage1", 0.15), Phase("stage2-real", 0.6))
+
+#: What each variant makes of the reference configuration.
+VARIANTS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
+    "reference": lambda base: base,
+    "no-coordinate": lambda base: _with(
+        base, channels=tuple(c for c in base.network.channels if c != "sin2theta")
+    ),
+    "no-physics-position": lambda base: _with(base, position="learned"),
+    "no-split-head": lambda base: replace(base, loss=LossConfig(0.0, 0.0, 0.0, 1.0, balanced_bits=False)),
+    "paper-loss": lambda base: replace(base, loss=LossConfig()),
+    "space-groups": lambda base: _with(base, classes="space groups"),
+    "stage1": lambda base: _on(base, "stage1"),
+    "stage1-2": lambda base: _on(base, "stage2-real", Phase("stage1", 0.25)),
+    "stage1-2-3": lambda base: _on(base, "stage3", *_STAGES),
+    "stage2-3": lambda base: _on(base, "stage3", Phase("stage2-real", 0.75)),
+    "texture-only": lambda base: _on(base, "texture"),
+    "mixed": lambda base: _on(base, "mixed"),
+    "no-texture": lambda base: _on(base, "without-texture"),
+    "no-minerals": lambda base: _on(base, "without-minerals"),
+    "no-nuisances": lambda base: _on(base, "without-nuisances"),
+    "no-real": lambda base: _on(base, "without-real"),
+    "resnet18": _network(architectures.resnet18),
+    "plain-vit": _network(architectures.plain_vit),
+    "paper-vit": _network(architectures.paper),
+    "conv-vit": _network(architectures.small),
+    "residual": _network(architectures.residual),
+    "patch-32": _network(lambda: _patch(32)),
+    "patch-16": _network(lambda: _patch(16)),
+    "patch-8": _network(lambda: _patch(8)),
+}
+
+
+def _same(*names: str) -> tuple[tuple[str, str, float], ...]:
+    return tuple((name, name, 1.0) for name in names)
+
+
+def _grown(*names: str) -> tuple[tuple[str, str, float], ...]:
+    return tuple((f"{v}, {s:g} of the budget", v, s) for v in names for s in (0.25, 0.5, 1.0))
+
+
+TABLES: dict[str, Table] = {
+    "ablations": Table(
+        "Ablations at one budget",
+        "no ablation of the published network beats its own prior on measured patterns",
+        _same("reference", "no-coordinate", "no-physics-position", "no-split-head", "paper-loss", "stage1",
+              "stage1-2", "stage2-3", "stage1-2-3", "no-texture", "no-minerals", "no-nuisances", "no-real"),
+    ),
+    "baselines": Table(
+        "Baselines on the same patterns",
+        "RRUFF-325: final 10.46 % Top-1, NLL 3.69, against 12.62 % and 3.54 of the prior alone",
+        _same("reference", "residual", "conv-vit", "resnet18", "plain-vit", "paper-vit"),
+    ),
+    "space-groups": Table(
+        "230 space groups collapsed, against extinction groups directly",
+        "measured Top-1: collapsed 10.22 %, direct 12.05 %",
+        (("direct", "reference", 1.0), ("collapsed", "space-groups", 1.0)),
+    ),
+    "tokens": Table(
+        "Token size against data",
+        "synthetic Top-1, one point a token against 25: 57.5 and 21.7 % at 99 k, 94.4 and 71.8 % at 5.14 M",
+        _grown("patch-32", "patch-16", "patch-8"),
+    ),
+    "saturation": Table(
+        "Does ResNet-18 saturate?",
+        "synthetic Top-1 of ResNet-18 saturates at 80-88 %",
+        _grown("resnet18", "reference"),
+    ),
+    "texture": Table(
+        "Texture: none, alone, mixed",
+        "RRUFF-325 Top-1: texture only 13.54 %, final mixed 10.46 %, stage 2c 9.54 %, prior 12.62 %",
+        (("realistic", "reference", 1.0), *_same("no-texture", "texture-only", "mixed")),
+    ),
+    "calibration": Table(
+        "Calibration: sweep over T",
+        "T = 5 chosen on the test set itself; ECE 0.049 there",
+        _same("reference"),
+        "temperature",
+    ),
+    "topology": Table(
+        "Where wrong answers lie on the subgroup graph",
+        "mean distance 2.46 (final mixed), 2.12 (prior alone); within 2 hops 51.6 % against 63.4 %",
+        _same("reference", "residual"),
+        "topology",
+    ),
+    "split": Table(
+        "Are the split head's bits a group?",
+        "no figure: the decoder only ever scores the 99 codes",
+        _same("reference", "paper-loss", "stage1"),
+        "split",
+    ),
+    "quality": Table(
+        "Strata by quality of the pattern",
+        "the 'catastrophic paradox': accuracy falls where the fit of the pattern is better",
+        _same("reference"),
+        "quality",
+    ),
+}  # fmt: skip
+
+
+def reference(name: str) -> TrainConfig:
+    """The configuration that variants start from: "cpu-hybrid" (has every part that is ablated) or "tiny"."""
+    made = {"cpu-hybrid": cpu_hybrid, "tiny": tiny}
+    if name not in made:
+        raise BadInput(f"no reference {name!r}: one of {', '.join(made)}.")
+    return made[name]()
+
+
+def config_of_spec(spec: Spec, base: TrainConfig) -> TrainConfig:
+    """The configuration of a run."""
+    made = VARIANTS[spec.variant](base)
+    return replace(made, name=spec.variant, seed=spec.seed, held_out_seconds=1e9)
+
+
+def tables_named(name: str) -> list[str]:
+    """Names of the tables of one name, or of "all"; BadInput lists them."""
+    if name != "all" and name not in TABLES:
+        raise BadInput(f"there is no table {name!r}: all, or one of {', '.join(TABLES)}.")
+    return list(TABLES) if name == "all" else [name]
+
+
+def specs_of(tables: Iterable[str], seeds: int) -> list[Spec]:
+    """Runs of the tables, each once; all first seeds before all second ones."""
+    rows = dict.fromkeys((v, s) for name in tables for _, v, s in TABLES[name].rows)
+    return [Spec(variant, share, seed) for seed in range(seeds) for variant, share in rows]
+
+
+def core_hours(spec: Spec, base: TrainConfig, patterns: int) -> float:
+    """Estimated hours of one core: training and simulating, from the network's FLOPs."""
+    from eg_agent.model.network import Network
+
+    flops = TRAINING_FACTOR * Network(config_of_spec(spec, base).network).flops()
+    return patterns * spec.share * (flops / CORE_FLOPS + 1.0 / CORE_PATTERNS) / 3600.0
