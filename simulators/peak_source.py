@@ -167,8 +167,10 @@ class MixedSource:
 
     def group_probability(self) -> npt.NDArray[np.float64]:
         """float64 [99] probability of each extinction group."""
-        parts = [share * source.group_probability() for share, source in zip(self._shares, self._sources)]
-        return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
+        total = np.zeros(99)
+        for share, source in zip(self._shares, self._sources):
+            total += share * source.group_probability()
+        return total
 
     def draw(self, random: CounterRandom, base: int, most: int) -> Peaks:
         """See `PeakSource.draw`."""
