@@ -110,9 +110,9 @@ class CorpusSource:
 
         probability = structure_probability(corpus, sampling or Sampling())
         self._cumulative = tensor(np.cumsum(probability), torch.float64)
-        self._group_probability = np.bincount(
+        self._group_probability: npt.NDArray[np.float64] = np.bincount(
             corpus.group.astype(np.int64) - 1, weights=probability, minlength=99
-        )
+        ).astype(np.float64)
         self._last = int(np.flatnonzero(probability > 0)[-1])
         self._group = tensor(corpus.group.astype(np.int64) - 1, torch.int64)
         self._offset = tensor(corpus.offset, torch.int64)
