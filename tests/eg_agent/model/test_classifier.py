@@ -34,8 +34,8 @@ def classifier() -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def unseen() -> PatternStream:
-    """Simulated patterns of the textbook structures, which every training corpus holds out."""
+def textbook_patterns() -> PatternStream:
+    """Simulated patterns of the textbook structures, coordinates and cells as the package has them."""
     corpus = pack((c, COMPUTED) for c in textbook())
     corpus = replace(corpus, split=np.zeros(len(corpus), np.uint8))
     return PatternStream(corpus, stage2(), 11, Classifier.load().grid)
@@ -74,11 +74,11 @@ def test_the_prior_moves_the_answer_as_bayes_says(classifier):
     np.testing.assert_allclose(shift - shift.mean(), expected - expected.mean(), atol=1e-6)
 
 
-def test_shipped_checkpoint_beats_the_prior_on_structures_it_never_saw(classifier, unseen):
-    batch = unseen.batch(0, 192)
+def test_shipped_checkpoint_beats_the_prior_on_textbook_structures(classifier, textbook_patterns):
+    batch = textbook_patterns.batch(0, 192)
     split, aux = classifier.projected_scores(batch.intensity.numpy(), batch.coverage.numpy())
     # judged under this set's own class frequencies, on both sides
-    prior = np.log(np.maximum(unseen.group_probability(), 1e-6))
+    prior = np.log(np.maximum(textbook_patterns.group_probability(), 1e-6))
     prior -= np.log(np.exp(prior).sum())
     log_p = apply(classifier.calibration, split, aux, classifier.log_train_prior, prior)
     label = batch.group.numpy()
