@@ -98,7 +98,7 @@ def measure(
     share = np.array([float(row["data_share"]) for row in rows])
     rate = settings.batch * len(rows) / seconds.sum()
     per_pattern = float(np.median([float(r["mfu"]) / float(r["patterns_per_second"]) for r in rows]))
-    mfu = per_pattern * cpu.get("patterns_per_cpu_second", rate)
+    mfu = per_pattern * (cpu["patterns_per_cpu_second"] if cpu else float(rate))
     return {
         "patterns_per_second": round(float(rate), 2),
         "mfu": round(mfu, 4),
