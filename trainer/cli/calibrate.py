@@ -1,4 +1,4 @@
-"""`eg-train calibrate`: fit temperature, prior, prediction sets and novelty of a checkpoint, write its card."""
+"""`eg-train calibrate`: fit temperature, prior, prediction sets and novelty of a checkpoint anew."""
 
 from __future__ import annotations
 
