@@ -34,6 +34,8 @@ IMAGES = ROOT / "docs" / "images" / "domain-gap"
 BEGIN, END = "<!-- drawn by tools/domain_gap.py: begin -->", "<!-- drawn by tools/domain_gap.py: end -->"
 GRID = Grid(5.0, 90.0, 4096)
 SEED = 2611
+#: Statistics that are whole numbers: bins of one at least, heights by the logarithm.
+WHOLE = ("lines", "strong_lines")
 MEASURED_COLOUR, SIMULATED_COLOUR = style.FIT, style.RESIDUAL
 TITLES = {
     "widths": "Line widths",
@@ -106,7 +108,7 @@ def draw(family: str, judge: Sample, ours: Sample, found: Mapping[str, Any], pat
     panels = len(columns) + by_angle
     across = min(3, panels)
     down = -(-panels // across)
-    figure = style.new_figure(3.3 * across + 0.2, 2.25 * down + 0.65, dpi=110)
+    figure = style.new_figure(3.3 * across + 0.2, 2.1 * down + 0.65, dpi=110)
     axes = np.array(figure.subplots(down, across, squeeze=False)).ravel()
     for blank in axes[panels:]:
         blank.set_axis_off()
@@ -130,7 +132,7 @@ def draw(family: str, judge: Sample, ours: Sample, found: Mapping[str, Any], pat
         top=1 - 0.62 / height,
         bottom=0.5 / height,
         wspace=0.16,
-        hspace=0.75,
+        hspace=0.62,
     )
     style.save(figure, path)
 
@@ -143,17 +145,25 @@ def _histogram(
     if statistic.log:
         low = max(low, 1e-5)
         bins = np.geomspace(low, max(high, 2 * low), 29)
+        if statistic.name in WHOLE:
+            bins = np.unique(np.round(bins)) - 0.5
+            bins = np.append(bins, bins[-1] ** 2 / bins[-2])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        if high / low < 30:
-            axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
-            axes.tick_params(which="minor", labelsize=8)
+        few = high / low < 30
+        axes.xaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if few and f"{value:e}"[0] in "25" else ""
+        )
+        axes.tick_params(which="minor", labelsize=8)
     else:
         bins = np.linspace(low, high if high > low else low + 1, 29)
     for values, colour, filled in ((theirs, MEASURED_COLOUR, True), (ours, SIMULATED_COLOUR, False)):
         count, _ = np.histogram(np.clip(values, bins[0], bins[-1]), bins)
         style_of = {"color": colour, "alpha": 0.35, "fill": True} if filled else {"color": colour, "lw": 1.4}
-        axes.stairs(count / count.sum(), bins, **style_of)
+        share = count / count.sum()
+        if statistic.name in WHOLE:
+            share = share / np.diff(np.log(bins))
+        axes.stairs(share, bins, **style_of)
     style.tidy(axes)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

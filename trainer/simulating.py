@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from simulators.stream import PatternStream
     from simulators.wyckoff.source import WyckoffSource
 
+#: Functions of `simulators.stream_config` that give the settings of a stage.
+STAGES = ("stage1", "stage2", "texture", "beamline")
 #: Patterns computed at once. Part of the format: sums over another batch could differ in their last bit.
 BATCH = 256
 #: Patterns a file, at the most.
@@ -69,13 +71,11 @@ def settings(request: Request) -> Any:
     """The `StreamConfig` of a request. Raises BadInput for a stage that does not exist."""
     from dataclasses import replace
 
-    from simulators.stream_config import beamline, texture
-    from trainer.data import CURRICULA
+    from simulators import stream_config
 
-    stages = CURRICULA | {"texture": texture, "beamline": beamline}
-    if request.stage not in stages:
-        raise BadInput(f"unknown stage {request.stage!r}: one of {', '.join(stages)}.")
-    config = stages[request.stage]()
+    if request.stage not in STAGES:
+        raise BadInput(f"unknown stage {request.stage!r}: one of {', '.join(STAGES)}.")
+    config = getattr(stream_config, request.stage)()
     return replace(config, sampling=replace(config.sampling, split=request.split))
 
 

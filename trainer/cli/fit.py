@@ -15,7 +15,9 @@ from eg_agent.errors import BadInput
 def fit(
     corpus: Annotated[Path, typer.Option(help="Corpus file from eg-train prepare.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the run.", show_default=False)],
-    config: Annotated[str, typer.Option(help="Name of a configuration; a wrong one lists them.")] = "cpu-small",
+    config: Annotated[
+        str, typer.Option(help="Name of a configuration; a wrong one lists them.")
+    ] = "cpu-small",
     stage: Annotated[
         str | None, typer.Option(help="Stage of the curriculum, instead of the configuration's.")
     ] = None,

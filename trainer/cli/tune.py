@@ -13,7 +13,7 @@ from eg_agent.errors import BadInput
 def tune(
     corpus: Annotated[Path, typer.Option(help="Corpus file from eg-train prepare.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the search.", show_default=False)],
-    config: Annotated[str, typer.Option(help="Configuration that the search starts from.")] = "small",
+    config: Annotated[str, typer.Option(help="Configuration that the search starts from.")] = "cpu-small",
     trials: Annotated[int, typer.Option(help="Settings to try; the first is the configuration's own.")] = 16,
     patterns: Annotated[int, typer.Option(help="Patterns that a trial sees if it comes through.")] = 64_000,
     ray: Annotated[str, typer.Option(help="local, auto, or HOST:PORT of the cluster's head.")] = "local",

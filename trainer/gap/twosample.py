@@ -138,7 +138,8 @@ def convolutional(x: npt.NDArray[np.floating], y: npt.NDArray[np.bool_], seed: i
         layers: list[nn.Module] = []
         widths = (2, 16, 24, 32, 32)
         for before, after in pairwise(widths):
-            layers += [nn.Conv1d(before, after, 9, stride=4, padding=4), nn.BatchNorm1d(after), nn.ReLU()]
+            layers += [nn.Conv1d(before, after, 9, stride=4 if layers else 8, padding=4)]
+            layers += [nn.BatchNorm1d(after), nn.ReLU()]
         model = nn.Sequential(
             *layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Dropout(0.3), nn.Linear(32, 1)
         )
