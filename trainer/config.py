@@ -78,6 +78,7 @@ class TrainConfig:
     earlier: stages before it, in order; what they leave of the budget is the last one's.
     batch: patterns a step over all workers. log_steps: steps between two lines of the log.
     checkpoint_seconds, held_out_seconds: between two of them. held_out_patterns: in one evaluation.
+    begin_from: checkpoint (name or .json) whose weights the run begins with; "" for fresh ones.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -95,6 +96,7 @@ class TrainConfig:
     held_out_seconds: float = 300.0
     held_out_patterns: int = 1024
     log_steps: int = 50
+    begin_from: str = ""
 
     def __post_init__(self) -> None:
         shares = [phase.share for phase in self.earlier]
@@ -133,6 +135,18 @@ def cpu_small() -> TrainConfig:
         curriculum="stage2-real",
         schedule=ScheduleConfig(warmup_steps=300, decay_share=0.6),
         loss=light(),
+    )
+
+
+def cpu_continued() -> TrainConfig:
+    """`cpu-small` from a trained checkpoint (`--from`): half the learning rate, falling nearly at once."""
+    return replace(
+        cpu_small(),
+        name="cpu-continued",
+        curriculum="ranges",
+        optim=OptimConfig(lr=5e-4),
+        schedule=ScheduleConfig(warmup_steps=300, decay_share=0.8),
+        begin_from="default",
     )
 
 
@@ -217,6 +231,7 @@ def tiny() -> TrainConfig:
 CONFIGS = {
     "cpu-small": cpu_small,
     "cpu-hybrid": cpu_hybrid,
+    "cpu-continued": cpu_continued,
     "cpu-staged": cpu_staged,
     "gpu-base": gpu_base,
     "small": small,

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from eg_agent.errors import BadInput
-from eg_agent.model.checkpoint import load_weights
+from eg_agent.model.checkpoint import load_checkpoint, load_weights
 from eg_agent.model.network import Network
 from trainer.config import Budget, ScheduleConfig, TrainConfig, config_of
 from trainer.context import Context, compute_type, shard
@@ -114,12 +114,15 @@ def learning_rate_scale(schedule: ScheduleConfig, step: int, progress: float) ->
 
 
 def start(run: Run, context: Context) -> Training:
-    """A fresh `Training` from the configuration's seed, or the one that the context resumes from."""
+    """A fresh `Training` from the configuration's seed or its checkpoint, or the one that is resumed from."""
     config = run.config
     torch.manual_seed(config.seed)
     network = Network(config.network)
     loss = MultiTaskLoss(run.log_train_prior, run.config.loss)
     network.start_from_prior(torch.from_numpy(run.log_train_prior), loss.pos_weight_O.log())
+    folder = context.load()
+    if config.begin_from and folder is None:
+        network.load_state_dict(weights_of(config).state_dict())
     network.to(context.device)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -133,10 +136,20 @@ def start(run: Run, context: Context) -> Training:
         fused=True,
     )
     training = Training(network, deepcopy(network).eval().requires_grad_(False), optimizer)
-    folder = context.load()
     if folder is not None:
         resume(training, run, folder)
     return training
+
+
+def weights_of(config: TrainConfig) -> Network:
+    """The network of the checkpoint that a run begins from; BadInput when it is of another architecture."""
+    found = load_checkpoint(config.begin_from)[0]
+    if found.config != config.network:
+        raise BadInput(
+            f"checkpoint {config.begin_from} is of another architecture or grid than configuration "
+            f"{config.name}: begin from one of the same, or without --from."
+        )
+    return found
 
 
 def resume(training: Training, run: Run, folder: Path) -> None:

@@ -26,6 +26,10 @@ def fit(
         float | None, typer.Option(help="Budget: seconds of training, resumptions included.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="Budget: a time, like 2026-05-01T08:30 (UTC).")] = None,
+    begin_from: Annotated[
+        str | None,
+        typer.Option("--from", help="Checkpoint (name or .json) whose weights the run begins with."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and patterns.")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Patterns a step, instead of the configuration's.")
@@ -69,6 +73,8 @@ def fit(
         settings = replace(settings, batch=batch)
     if stage is not None:
         settings = replace(settings, curriculum=stage)
+    if begin_from is not None:
+        settings = replace(settings, begin_from=begin_from)
     positive = (
         settings.batch,
         1 if threads is None else threads,
