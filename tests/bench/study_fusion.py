@@ -26,6 +26,7 @@ from eg_agent.symmetry import group
 from eg_agent.verify import Evidence, verify
 from simulators import Crystal, computed_crystals, mineral_crystals
 from simulators.background import Background
+from simulators.corpus import held_out
 from simulators.instrument import Instrument
 from simulators.measurement import simulate
 from simulators.specimen import Specimen, Texture
@@ -37,8 +38,13 @@ LONGEST = 60.0
 MISLED = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
-def crystals(folder: Path, rng: np.random.Generator, number: int) -> list[Crystal]:
-    """A draw of structures, at most a few of each extinction group, none triclinic."""
+def crystals(
+    folder: Path, rng: np.random.Generator, number: int, *, held_out_only: bool = False
+) -> list[Crystal]:
+    """A draw of structures, at most a few of each extinction group, none triclinic.
+
+    held_out_only: only formulas that training never sees (`simulators.corpus.held_out`).
+    """
     per_group, found = Counter[int](), []
     tables = [
         (mineral_crystals, folder / "minerals.parquet"),
@@ -51,7 +57,7 @@ def crystals(folder: Path, rng: np.random.Generator, number: int) -> list[Crysta
             system = group(crystal.group).crystal_system
             if system == "triclinic" or per_group[crystal.group] >= max(3, number // 30):
                 continue
-            if max(crystal.cell[:3]) > LONGEST:
+            if max(crystal.cell[:3]) > LONGEST or (held_out_only and not held_out(crystal.formula)):
                 continue
             per_group[crystal.group] += 1
             found.append(crystal)
