@@ -13,6 +13,10 @@ class BadPattern(EgAgentError):
     """A measured pattern that no answer can be given for (see `eg_agent.patterns.check`)."""
 
 
+class TooWeak(BadPattern):
+    """Nothing stands above the noise so far: the one refusal that counting longer can cure."""
+
+
 class BadInput(EgAgentError):
     """A wrong argument: an impossible cell, an unknown prior, a missing or unreadable file."""
 

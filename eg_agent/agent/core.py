@@ -18,7 +18,7 @@ from eg_agent.errors import BadInput
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, PatternFrom, Policy
-from eg_agent.records.merging import evened, merge
+from eg_agent.records.merging import merge
 from eg_agent.values import from_dict
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Core:
         found: Identification | None = None
         decision: Decision | None = None
         if whole is not None:
-            question = task(evened(whole), cell, state, self.policy, new_runs[-1], mode)
+            question = task(whole, cell, state, self.policy, new_runs[-1], mode)
             try:
                 message = self.worker.ask(question)
                 found = from_dict(Identification, message["identification"])

@@ -146,7 +146,8 @@ def _measured(client: Any, runs: Sequence[str]) -> Pattern:
     """All runs of a sample, read back from Tiled and put together as the agent does."""
     from functools import reduce
 
-    from eg_agent.records import evened, merge, read_pattern
+    from eg_agent.patterns import evened
+    from eg_agent.records import merge, read_pattern
 
     return evened(reduce(merge, [read_pattern(client[uid]) for uid in runs]))
 

@@ -4,7 +4,9 @@ The policy is one-step greedy over expected information gain in nats a second:
 
 1. The shift's time is used up: stop.
 2. Identified: next sample (stop when none waits).
-3. Refused: a person has to look; the same measurement again would be refused again.
+3. Refused: a person has to look, as the same measurement again would be refused again; but where nothing
+   stood above the noise, the whole range is counted longer (`DecideSettings.weak_ratio` times), as far as
+   the limits go.
 4. Otherwise, of all ways to count longer or to extend the range that the limits and the budget allow
    and that promise at least `smallest_gain` nats and `share_of_best` of the most that any of them
    promises (repeats are limited, too), the one with the most nats a second.
@@ -21,7 +23,7 @@ import hashlib
 from typing import Literal
 
 from eg_agent.decide.decision import ActionName, Decision
-from eg_agent.decide.gain import Plan, count_plans, extend_plans
+from eg_agent.decide.gain import Plan, clip, count_plans, extend_plans, points_in
 from eg_agent.decide.limits import Costs, Limits
 from eg_agent.decide.settings import DecideSettings
 from eg_agent.decide.state import State
@@ -83,6 +85,10 @@ class Decider:
             best = identification.top[0]
             said = f"{best.symbol} (group {best.group}) has probability {best.probability:.2f}"
             return make(*self._end("next sample", said, state))
+        if identification.verdict == "refused" and identification.measured is not None:
+            plan = self._longer(identification, state)
+            if plan is not None:
+                return make("count longer", _say_weak(identification, plan), plan)
         if identification.verdict == "refused" or identification.log_probability is None:
             said = f"no answer can be given: {identification.reason.rstrip('.')}"
             return make(*self._end("ask a person", said, state))
@@ -142,6 +148,24 @@ class Decider:
             f"no further measurement promises {self.settings.smallest_gain:g} nats (the best: {promised:.2g})"
         )
 
+    def _longer(self, identification: Identification, state: State) -> Plan | None:
+        """The whole range counted `weak_ratio` times as long as so far, or None outside the limits."""
+        seen = identification.measured
+        per_point = None if seen is None else seen.seconds_per_point or state.seconds_per_point
+        if (
+            seen is None
+            or per_point is None
+            or not seen.step > 0.0
+            or "count longer" not in self.limits.actions
+        ):
+            return None
+        windows = clip(seen.windows, self.limits.two_theta)
+        seconds = min(self.settings.weak_ratio * per_point, self.limits.max_seconds_per_point)
+        cost = self.costs.measurement(points_in(windows, seen.step), seconds)
+        if not windows or state.repeats >= self.limits.max_repeats or cost > self.limits.left(state):
+            return None
+        return Plan("count longer", windows, seconds, 0.0, cost, "the whole range")
+
     def _end(self, wish: ActionName, said: str, state: State) -> tuple[ActionName, str]:
         """An allowed ending, `wish` if possible, and the sentence that says so."""
         order: list[ActionName] = [wish, "next sample", "ask a person", "stop"]
@@ -180,6 +204,13 @@ def decision_id(decider: Decider, identification: Identification, state: State, 
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _say_weak(identification: Identification, plan: Plan) -> str:
+    return (
+        f"{identification.reason.rstrip('.')}: {plan.about} at {plan.seconds_per_point:.3g} s a point for "
+        f"{plan.cost:.0f} s: {plan.action}."
+    )
 
 
 def _say(plan: Plan) -> str:

@@ -23,6 +23,8 @@ class DecideSettings:
     noise_share: share of the network's entropy that is laid to noise at a very small count; the rest
         stays however long one counts. Both describe a checkpoint: `tests/bench/study_counting.py` fits
         them on simulated patterns, the defaults are for the first shipped one.
+    weak_ratio: further counting of the whole range, in units of the counting so far, when nothing stood above
+        the noise.
     scan_power: share of the entropy that a whole scan is expected to remove.
     smallest_gap: degrees; narrower unmeasured gaps are left alone.
     """
@@ -34,13 +36,14 @@ class DecideSettings:
     exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0, 31.0)
     half_counts: float = 10.0
     noise_share: float = 0.25
+    weak_ratio: float = 3.0
     scan_power: float = 0.5
     smallest_gap: float = 2.0
 
     def __post_init__(self) -> None:
         if not self.exposures or not all(0.0 < value < float("inf") for value in self.exposures):
             raise BadInput(f"exposures {self.exposures}: give at least one number above 0.")
-        for name in ("half_counts", "smallest_gap"):
+        for name in ("half_counts", "smallest_gap", "weak_ratio"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
         for name in ("noise_share", "scan_power", "share_of_best"):

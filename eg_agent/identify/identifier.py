@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent import __version__
-from eg_agent.errors import BadPattern
+from eg_agent.errors import BadPattern, TooWeak
 from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
 from eg_agent.identify.verdict import judge
-from eg_agent.patterns import Pattern, Source, check, read
+from eg_agent.patterns import Pattern, Source, check, evened, read
 from eg_agent.symmetry import branch, group, space_group_symbols
 from eg_agent.verify import Evidence, VerifySettings, no_cell, verify
 from eg_agent.verify.candidates import candidate_settings
@@ -64,6 +64,9 @@ class Identifier:
     def identify(self, pattern: Pattern, cell: Sequence[float] | None = None) -> Identification:
         """The answer for a pattern. Bad data give the verdict `refused` with the reason, no exception.
 
+        Windows may have been counted for different times (`counting_time`). A refused pattern has `measured`
+        only where counting longer is the remedy.
+
         cell: a b c (angstrom) alpha beta gamma (degrees), conventional, where it is known.
         Raises BadInput for an impossible cell: that is a wrong argument, not bad data.
         """
@@ -73,9 +76,12 @@ class Identifier:
         try:
             pattern = check(pattern)
             provenance = self._provenance(pattern.uid, pattern.source, given)
+            pattern = evened(pattern)
             network = self.classifier.predict(pattern)
         except BadPattern as error:
-            return replace(refused(str(error), provenance), seconds=time.perf_counter() - started)
+            weak = measured(pattern) if isinstance(error, TooWeak) else None
+            answer = refused(str(error), provenance)
+            return replace(answer, measured=weak, seconds=time.perf_counter() - started)
         constants = self.settings
         lookup = self._lookup(pattern)
         known = None if lookup is None else lookup.log_probability

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eg_agent.patterns.checks import check
 from eg_agent.patterns.coordinate import change_wavelength, d_of_two_theta, two_theta_of_d
+from eg_agent.patterns.evening import evened
 from eg_agent.patterns.grid import Grid, Projected
 from eg_agent.patterns.pattern import Geometry, Pattern, Source
 from eg_agent.patterns.radiation import ANODES, CU_KALPHA1, Radiation
@@ -23,6 +24,7 @@ __all__ = [
     "change_wavelength",
     "check",
     "d_of_two_theta",
+    "evened",
     "read",
     "two_theta_of_d",
     "write_xye",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eg_agent.errors import BadPattern
+from eg_agent.errors import BadPattern, TooWeak
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.peaktest import noise_level, strongest_excess
 
@@ -23,14 +23,14 @@ def check(pattern: Pattern) -> Pattern:
     Raises BadPattern, whose message says in one sentence what is wrong and what to do, for: NaN or
     infinite values, fewer than 200 points, angles outside 0-180 degrees, angles that do not increase,
     less than 10 degrees of range, all zero or constant intensities, negative intensities beyond
-    noise, a saturated detector, and no peak above the noise.
+    noise, a saturated detector, and (as TooWeak) no peak above the noise.
     """
     _check_axis(pattern)
     _check_intensity(pattern)
     _check_saturation(pattern.intensity)
     excess = strongest_excess(pattern)
     if not excess.is_peak:
-        raise BadPattern(
+        raise TooWeak(
             f"No peak stands above the noise and the background (the largest excess is "
             f"{excess.significance:.1f} standard deviations, {excess.threshold:g} are needed): count "
             "longer, and make sure that a crystalline sample is in the beam."

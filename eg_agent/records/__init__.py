@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         read_ledger,
         replay,
     )
-    from eg_agent.records.merging import evened, merge
+    from eg_agent.records.merging import merge
     from eg_agent.records.reader import pattern_of, read_pattern, read_run
     from eg_agent.records.run_data import DataKeys, NotAPattern, RunData, RunDocuments
     from eg_agent.records.tiled_client import redacted
@@ -37,7 +37,7 @@ _WHERE = {
         "read_ledger",
         "replay",
     ),
-    "merging": ("evened", "merge"),
+    "merging": ("merge",),
     "reader": ("pattern_of", "read_pattern", "read_run"),
     "run_data": ("DataKeys", "NotAPattern", "RunData", "RunDocuments"),
     "tiled_client": ("redacted",),
@@ -59,7 +59,6 @@ __all__ = [
     "RunDocuments",
     "TiledDocumentWriter",
     "WriterState",
-    "evened",
     "ledger_schema",
     "merge",
     "pattern_of",

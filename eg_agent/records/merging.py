@@ -8,13 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.errors import BadInput
+from eg_agent.patterns.evening import IN_MEASUREMENTS, in_measurements
 from eg_agent.patterns.pattern import Pattern
 
 #: Points closer than this share of the finer step are the same point of the axis.
 _SAME_POINT = 0.02
-
-#: Note in a pattern's source: its counting time is a number of measurements, for want of seconds.
-IN_MEASUREMENTS = "counting time in measurements, not seconds"
 
 
 def merge(first: Pattern, second: Pattern) -> Pattern:
@@ -34,7 +32,7 @@ def merge(first: Pattern, second: Pattern) -> Pattern:
         )
     raw = first.raw_counts and second.raw_counts
     x, a, b = _align(first.two_theta, second.two_theta)
-    known_time = tuple(p.counting_time is not None and not _in_measurements(p) for p in (first, second))
+    known_time = tuple(p.counting_time is not None and not in_measurements(p) for p in (first, second))
     if raw and not any(known_time):
         t1, t2 = _measurements(first), _measurements(second)
     elif all(known_time):
@@ -79,36 +77,6 @@ def merge(first: Pattern, second: Pattern) -> Pattern:
         covered=covered,
         source=source,
     )
-
-
-def evened(pattern: Pattern) -> Pattern:
-    """The pattern on one scale: the same counting time everywhere.
-
-    Where some windows were counted longer, raw counts jump at their edges. Intensities are divided by
-    their counting time and multiplied by its median; `sigma` says how well each is known
-    (sqrt(max(counts, 1)) on the same scale), and they are no raw counts any more. Unchanged where the
-    counting time is even or unknown.
-    """
-    seconds = pattern.counting_time
-    if _in_measurements(pattern) and seconds is not None and np.ptp(seconds) == 0:
-        return replace(pattern, counting_time=None)
-    if seconds is None or not pattern.raw_counts or np.ptp(seconds) <= 1e-6 * float(np.max(seconds)):
-        return pattern
-    scale = float(np.median(seconds)) / seconds
-    return replace(
-        pattern,
-        intensity=pattern.intensity * scale,
-        sigma=np.sqrt(np.maximum(pattern.intensity, 1.0)) * scale,
-        raw_counts=False,
-        counting_time=None if _in_measurements(pattern) else seconds,
-        source=replace(
-            pattern.source, notes=(*pattern.source.notes, "uneven counting times brought to one scale")
-        ),
-    )
-
-
-def _in_measurements(pattern: Pattern) -> bool:
-    return IN_MEASUREMENTS in pattern.source.notes
 
 
 def _measurements(pattern: Pattern) -> npt.NDArray[np.float64]:

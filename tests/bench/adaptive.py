@@ -37,7 +37,7 @@ from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, St
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns import Pattern, Radiation, Source
-from eg_agent.records.merging import evened, merge
+from eg_agent.records.merging import merge
 from simulators import Crystal
 from simulators.measurement import Rate, expected_rate
 from simulators.realistic import realistic_instrument, realistic_specimen
@@ -152,7 +152,7 @@ class Trial:
     def look(self, at: Measuring) -> Identification:
         """The identification of all that was measured."""
         assert at.pattern is not None
-        return self.identifier.identify(evened(at.pattern), at.sample.cell)
+        return self.identifier.identify(at.pattern, at.sample.cell)
 
     def fixed(self, sample: Sample, seconds: float) -> Outcome:
         """One scan."""

@@ -27,7 +27,9 @@ def answer(
     order = np.argsort(-p, kind="stable")
     provenance = Provenance(uid, Source(), "0", "0" * 16, "uniform")
     if verdict == "refused":
-        return Identification(verdict="refused", reason="All intensities are zero.", provenance=provenance)
+        return Identification(
+            verdict="refused", reason="All intensities are zero.", provenance=provenance, measured=measured
+        )
     return Identification(
         verdict=verdict,  # type: ignore[arg-type]
         reason="because",

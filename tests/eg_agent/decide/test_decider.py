@@ -124,6 +124,25 @@ def test_refused_and_meaningless_go_to_a_person(make_answer, make_scan) -> None:
     assert Decider(alone).decide(flat, State("A")).action == "next sample"
 
 
+def test_a_pattern_too_weak_is_counted_longer(make_answer, make_scan) -> None:
+    weak = make_answer({}, verdict="refused", measured=make_scan(seconds_per_point=0.05))
+    decision = Decider().decide(weak, State("A"))
+    assert decision.action == "count longer"
+    assert decision.windows == ((5.0, 90.0),)
+    assert decision.seconds_per_point == pytest.approx(0.15)
+    assert not Limits().violations(decision, State("A"))
+    # as far as the limits go: then a person
+    for limits, state in (
+        (Limits(), State("A", repeats=3)),
+        (Limits(), State("A", sample_seconds=1790.0)),
+        (Limits(two_theta=(95.0, 120.0)), State("A")),
+        (Limits(actions=("extend range", "ask a person")), State("A")),
+    ):
+        assert Decider(limits).decide(weak, state).action == "ask a person"
+    short = Limits(max_seconds_per_point=0.1)
+    assert Decider(short).decide(weak, State("A")).seconds_per_point == 0.1
+
+
 def test_unknown_counting_time_is_said(make_answer, make_scan) -> None:
     measured = make_scan(seconds_per_point=None)
     decision = Decider().decide(make_answer({10: 0.5, 11: 0.4}, measured=measured), State("A"))

@@ -230,3 +230,37 @@ def test_a_file_without_a_wavelength_is_refused(
     assert "wavelength" in answer.reason
     assert answer.provenance.source.name == str(path)
     assert answer.provenance.cell == CELL
+
+
+def test_only_a_weak_pattern_is_to_be_counted_longer(identifier: Identifier, pnma: Pattern) -> None:
+    rng = np.random.default_rng(0)
+    weak = _changed(
+        pnma,
+        intensity=rng.poisson(0.02, len(pnma)).astype(np.float64),
+        raw_counts=True,
+        sigma=None,
+        counting_time=np.full(len(pnma), 0.05),
+    )
+    answer = identifier.identify(weak)
+    assert answer.verdict == "refused"
+    assert answer.measured is not None
+    assert answer.measured.seconds_per_point == 0.05
+    dead = identifier.identify(_changed(weak, intensity=np.zeros(len(pnma))))
+    assert dead.verdict == "refused"
+    assert dead.measured is None
+
+
+def test_windows_counted_longer_change_no_scale(identifier: Identifier, pnma: Pattern) -> None:
+    # ten times the counts where ten times as long was counted is the same sample
+    inside = (pnma.two_theta > 20.0) & (pnma.two_theta < 40.0)
+    factor = np.where(inside, 10.0, 1.0)
+    even = _changed(
+        pnma,
+        intensity=np.round(pnma.intensity),
+        raw_counts=True,
+        sigma=None,
+        counting_time=np.ones(len(pnma)),
+    )
+    uneven = _changed(even, intensity=even.intensity * factor, counting_time=factor)
+    one, other = (identifier.identify(p).network.log_probability for p in (even, uneven))
+    np.testing.assert_allclose(np.exp(one), np.exp(other), atol=1e-3)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eg_agent.errors import BadInput
-from eg_agent.patterns import Pattern, Radiation
-from eg_agent.records import evened, merge
+from eg_agent.patterns import Pattern, Radiation, evened
+from eg_agent.records import merge
 
 CU = Radiation(1.540593)
 
