@@ -30,6 +30,8 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 PATTERNS = 1600
+#: Patterns after which a held run waits for its test.
+HELD_AT = 400
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +40,52 @@ def ray_here() -> Iterator[None]:
         yield
 
 
-def go(config: TrainConfig, corpus: Path, out: Path, cluster: Cluster, screen: StringIO | None = None):
-    request = Request(corpus, out, device="cpu")
-    return fit_on_ray(config, Budget(patterns=PATTERNS), request, cluster, Console(file=screen or StringIO()))
+def go(
+    config: TrainConfig,
+    corpus: Path,
+    out: Path,
+    cluster: Cluster,
+    screen: StringIO | None = None,
+    budget: Budget | None = None,
+):
+    request, console = Request(corpus, out, device="cpu"), Console(file=screen or StringIO())
+    return fit_on_ray(config, budget or Budget(patterns=PATTERNS), request, cluster, console)
+
+
+def held(gate: Path, checkpoint_seconds: float) -> Budget:
+    """A budget of PATTERNS that holds the run: on any machine it stores a state after HELD_AT patterns, then
+    waits until the file `gate` is there, and then takes its steps so slowly that a wish to stop is heard.
+
+    What is trained, and at which learning rate, is as without holding. A class of this function's own, so
+    that it travels to Ray's workers by value.
+    """
+
+    class Held(Budget):
+        def progress(self, patterns: int, seconds: float) -> float:
+            if patterns == HELD_AT:
+                time.sleep(1.2 * checkpoint_seconds)  # a state is due at the end of this step
+            while patterns > HELD_AT and not gate.exists():
+                time.sleep(0.05)
+            if HELD_AT < patterns <= HELD_AT + 800 and gate.read_text() == "slowly":
+                time.sleep(1.0)
+            return super().progress(patterns, seconds)
+
+    return Held(patterns=PATTERNS)
+
+
+def interrupt(gate: Path) -> None:
+    """Ctrl-C; let the held run go on once the launcher has heard it (it then gives the signal back)."""
+    before = signal.getsignal(signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    while signal.getsignal(signal.SIGINT) is before:
+        time.sleep(0.05)
+    open_gate(gate, "slowly")
+
+
+def open_gate(gate: Path, how: str) -> None:
+    part = gate.with_suffix(".part")
+    part.write_text(how)
+    part.replace(gate)
 
 
 def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
@@ -87,9 +132,12 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, undisturbed, plain, co
         assert pid is not None
         killed.append(int(pid[1]))
         os.kill(killed[0], signal.SIGKILL)
+        open_gate(gate, "freely")
 
+    gate = tmp_path / "gate"
     when(lambda: stored(tmp_path), kill).join(0)
-    end = go(plain, corpus, tmp_path, Cluster(workers=(2, 2)), screen)
+    budget = held(gate, plain.checkpoint_seconds)
+    end = go(plain, corpus, tmp_path, Cluster(workers=(2, 2)), screen, budget)
     said = screen.getvalue()
     assert killed, said
     assert "failed" in said
@@ -104,8 +152,9 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, undisturbed, plain, co
 
 def test_one_worker_and_none_take_the_steps_of_two(tmp_path, undisturbed, plain, corpus):
     # one worker of Ray, stopped by Ctrl-C once something is stored; then one process without Ray
-    when(lambda: stored(tmp_path), lambda: os.kill(os.getpid(), signal.SIGINT)).join(0)
-    begun = go(plain, corpus, tmp_path, Cluster(workers=(1, 1)))
+    gate = tmp_path / "gate"
+    when(lambda: stored(tmp_path), lambda: interrupt(gate)).join(0)
+    begun = go(plain, corpus, tmp_path, Cluster(workers=(1, 1)), None, held(gate, plain.checkpoint_seconds))
     assert begun["interrupted"] == 1.0
     assert 0 < begun["step"] < PATTERNS // 8
     assert not (tmp_path / "checkpoint.json").exists()
@@ -159,7 +208,7 @@ def test_a_worker_that_is_added_is_taken_in(tmp_path, plain, corpus):
     request = Request(corpus, tmp_path, device="cpu", minutes=15)
     cluster = Cluster(nodes.address, workers=(1, 2), resize_seconds=4.0)
     try:
-        end = fit_on_ray(plain, Budget(patterns=1_000_000), request, cluster, Console(file=screen))
+        end = fit_on_ray(plain, Budget(patterns=10**12), request, cluster, Console(file=screen))
     finally:
         for node in added:
             node.terminate()

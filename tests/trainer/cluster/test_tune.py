@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import signal
-import threading
-import time
 from dataclasses import replace
 from io import StringIO
 
@@ -18,6 +16,7 @@ from rich.console import Console
 from eg_agent.errors import BadInput
 from simulators.corpus import Corpus
 from trainer.cluster.session import connected
+from trainer.cluster.teller import Teller
 from trainer.cluster.trials import COLUMNS, Trials
 from trainer.cluster.tune import TuneRequest, rungs, search
 from trainer.data import open_data
@@ -72,22 +71,21 @@ def test_a_search_too_small_is_refused(tmp_path, corpus, plain, trials, patterns
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_search_that_is_stopped_goes_on(tmp_path, corpus, plain):
+def test_a_search_that_is_stopped_goes_on(tmp_path, corpus, plain, monkeypatch):
     request = TuneRequest(corpus, tmp_path / "search", trials=4, patterns=720, device="cpu")
-    table = request.out / "trials.csv"
+    heard, done = Teller.on_trial_result, []
 
-    def interrupt() -> None:
-        until = time.monotonic() + 600
-        while not table.is_file() and time.monotonic() < until:
-            time.sleep(0.1)
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupted(self, *args, **named) -> None:
+        heard(self, *args, **named)
+        if not done:
+            done.append(True)
+            os.kill(os.getpid(), signal.SIGINT)  # in the driver, before it looks at anything else
 
-    thread = threading.Thread(target=interrupt, daemon=True)
-    thread.start()
     with connected("local", cpus=2):
-        begun = search(plain, request, Console(file=StringIO()))
-        thread.join()
-        assert any(row["status"] == "running" for row in begun) or len(begun) < 4
+        with monkeypatch.context() as patched:
+            patched.setattr(Teller, "on_trial_result", interrupted)
+            begun = search(plain, request, Console(file=StringIO()))
+        assert any(row["status"] == "running" for row in begun)
         screen = StringIO()
         rows = search(plain, request, Console(file=screen))
     assert sorted(row["trial"] for row in rows) == ["00000", "00001", "00002", "00003"]
