@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from trainer.data import Data, open_data
 from trainer.held_out import HeldOut, evaluate, scores
 from trainer.log import TRAINING_FACTOR, RunLog
 from trainer.loop import Run, Training, load_averaged, train
+from trainer.parent import parent_network, parent_of_state
 from trainer.state import find_state
 
 #: Held-out patterns that the shipped calibration is fitted on.
@@ -65,11 +67,13 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
         torch.set_float32_matmul_precision("high")
     state = find_state(request.out) if request.resume == "auto" else None
     data = open_data(request.corpus, config, device)
+    if config.begin_from and state is None:
+        parent_network(config)  # a user's error is told before anything is written
     request.out.mkdir(parents=True, exist_ok=True)
     asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
     write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
     context = LocalContext(device, state, deadline=deadline)
-    run = make_run(config, budget, data, request)
+    run = make_run(config, budget, data, request, device)
     log = log or RunLog(request.out, tensorboard=request.tensorboard)
     try:
         training = train(run, context, log)
@@ -83,8 +87,19 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
     return training
 
 
-def make_run(config: TrainConfig, budget: Budget, data: Data, request: Request) -> Run:
-    """The loop's view of a request."""
+def make_run(
+    config: TrainConfig,
+    budget: Budget,
+    data: Data,
+    request: Request,
+    device: torch.device,
+    parent: Path | None = None,
+) -> Run:
+    """The loop's view of a request.
+
+    On a CPU patterns are made in the background where there is another core: with several workers on a
+    node it fills the time in which they wait for each other. parent: as of `Run`.
+    """
     return Run(
         config=config,
         budget=budget,
@@ -97,7 +112,16 @@ def make_run(config: TrainConfig, budget: Budget, data: Data, request: Request) 
         max_shard_mb=request.max_shard_mb,
         compile="inductor" if request.compile else None,
         tensorboard=request.tensorboard,
+        background=device.type == "cpu" and cores() > 1,
+        parent=parent,
     )
+
+
+def cores() -> int:
+    """Logical cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Offset:
@@ -138,6 +162,8 @@ def export(
     figures = evaluate(network, data.held_out, train_prior)
     calibration = fit_temperature(split, aux, train_prior, train_prior, labels)
     seen, seconds = int(index["patterns"]), float(index["seconds"])
+    parent = parent_of_state(index)
+    begins_from = {} if parent is None else {"begins_from": asdict(parent)}
     card = Card(
         name=name,
         architecture=network.config,
@@ -146,7 +172,7 @@ def export(
         calibrated_on=f"{calibration_patterns} simulated patterns of held-out structures",
         size=f"{index['config']['name']}: {network.parameters_count / 1e6:.2f} M parameters",
         description=description,
-        curriculum=data.curriculum,
+        curriculum={**data.curriculum, **begins_from},
         corpora=(data.corpus,),
         seed=int(index["config"]["seed"]),
         cost={

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from eg_agent.errors import MissingExtra
-from eg_agent.model.network import Network
 from trainer.loss import LossParts
 
 if TYPE_CHECKING:
@@ -64,18 +63,24 @@ class RunLog:
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def started(
-        self, network: Network, run: Run, step: int, device: torch.device, dtype: torch.dtype, reason: str
+        self, training: Training, run: Run, device: torch.device, dtype: torch.dtype, reason: str
     ) -> None:
         """Say what is about to run, and forget lines of steps that the resumed state has not taken."""
+        network, step, parent = training.network, training.step, training.parent
         self.flops = float(network.flops() * TRAINING_FACTOR)
         self.rate_limit = matmul_rate(device, dtype)
         self.marks = (time.monotonic(), step * run.config.batch, 0.0)
         for name in ("log.csv", "held_out.csv"):
             _keep_rows_up_to(self.folder / name, step)
+        begins = "fresh start"
+        if step:
+            begins = f"resumed at step {step}"
+        elif parent is not None:
+            begins = f"begins from {parent.checkpoint} ({parent.weights_sha256[:16]})"
         self.console.print(
             f"{run.config.name}: {network.parameters_count / 1e6:.2f} M parameters, "
             f"{network.flops() / 1e6:.0f} MFLOP a pattern forward; {device}, {reason}; "
-            f"{'resumed at step ' + str(step) if step else 'fresh start'}, corpus {run.corpus}",
+            f"{begins}, corpus {run.corpus}",
             soft_wrap=True,
         )
         if self.console.is_terminal:

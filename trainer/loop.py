@@ -17,9 +17,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,36 +27,21 @@ import torch
 from torch import Tensor
 
 from eg_agent.errors import BadInput
-from eg_agent.model.checkpoint import load_checkpoint, load_weights
+from eg_agent.model.checkpoint import load_weights
 from eg_agent.model.network import Network
+from trainer.ahead import Ahead, Stream
 from trainer.config import Budget, ScheduleConfig, TrainConfig, config_of
 from trainer.context import Context, compute_type, shard
 from trainer.held_out import HeldOut, evaluate
 from trainer.log import RunLog
 from trainer.loss import MultiTaskLoss
+from trainer.parent import Parent, parent_network
 from trainer.state import flatten_optimizer, read_index, read_tensors, restore_optimizer, write_state
 
 #: Steps without a finite gradient, one after the other, that end a run.
 SKIPS_ALLOWED = 20
-
-
-class PatternBatch(Protocol):
-    """intensity [B, L] float32, coverage [B, L] bool, group [B] int64 (number - 1)."""
-
-    @property
-    def intensity(self) -> Tensor: ...
-    @property
-    def coverage(self) -> Tensor: ...
-    @property
-    def group(self) -> Tensor: ...
-
-
-class Stream(Protocol):
-    """What the loop needs of `simulators.PatternStream`."""
-
-    def batch(self, start: int, n: int) -> PatternBatch:
-        """Patterns start .. start + n - 1, on the stream's device."""
-        ...
+#: Patterns that are made at once: as many steps' as go into it.
+PATTERNS_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -67,6 +52,8 @@ class Run:
     log_train_prior: [99] class prior of `stream`. held_out: patterns of structures that `stream`
     never shows. corpus: its name, for the record; resuming on another one is refused.
     compile: backend of torch.compile ("inductor"), or None.
+    together: patterns that are made at once, in whole steps; background: in a thread, ahead of the steps.
+    parent: card of the checkpoint that `config.begin_from` names, where this machine has it elsewhere.
     """
 
     config: TrainConfig
@@ -80,6 +67,9 @@ class Run:
     compile: str | None = None
     tensorboard: bool = False
     earlier: tuple[tuple[float, Stream], ...] = ()
+    together: int = PATTERNS_TOGETHER
+    background: bool = False
+    parent: Path | None = None
 
     def stream_at(self, progress: float) -> Stream:
         """The stage that patterns come from after this share (0 to 1) of the budget."""
@@ -99,6 +89,7 @@ class Training:
     interrupted: bool = False
     skipped_in_a_row: int = 0
     held_out: dict[str, float] = field(default_factory=dict)
+    parent: Parent | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All that must be saved, by name."""
@@ -121,8 +112,11 @@ def start(run: Run, context: Context) -> Training:
     loss = MultiTaskLoss(run.log_train_prior, run.config.loss)
     network.start_from_prior(torch.from_numpy(run.log_train_prior), loss.pos_weight_O.log())
     folder = context.load()
+    parent = None
     if config.begin_from and folder is None:
-        network.load_state_dict(weights_of(config).state_dict())
+        weights, parent = parent_network(config, run.parent)
+        network.load_state_dict(weights.state_dict())
+        network.weigh_operators(loss.pos_weight_O.log())
     network.to(context.device)
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
@@ -135,21 +129,11 @@ def start(run: Run, context: Context) -> Training:
         betas=config.optim.betas,
         fused=True,
     )
-    training = Training(network, deepcopy(network).eval().requires_grad_(False), optimizer)
+    ema = deepcopy(network).eval().requires_grad_(False)
+    training = Training(network, ema, optimizer, parent=parent)
     if folder is not None:
         resume(training, run, folder)
     return training
-
-
-def weights_of(config: TrainConfig) -> Network:
-    """The network of the checkpoint that a run begins from; BadInput when it is of another architecture."""
-    found = load_checkpoint(config.begin_from)[0]
-    if found.config != config.network:
-        raise BadInput(
-            f"checkpoint {config.begin_from} is of another architecture or grid than configuration "
-            f"{config.name}: begin from one of the same, or without --from."
-        )
-    return found
 
 
 def resume(training: Training, run: Run, folder: Path) -> None:
@@ -166,6 +150,7 @@ def resume(training: Training, run: Run, folder: Path) -> None:
     restore_optimizer(training.optimizer, tensors)
     training.step, training.patterns = index["step"], index["patterns"]
     training.seconds, training.held_out = index["seconds"], index["held_out"]
+    training.parent = Parent.of_index(index)
 
 
 def same_config(index: Mapping[str, Any], config: TrainConfig) -> bool:
@@ -195,6 +180,7 @@ def save(training: Training, run: Run, context: Context) -> None:
             "corpus": run.corpus,
             "machine": machine(context.device),
             "config": run.config.to_dict(),
+            "parent": None if training.parent is None else asdict(training.parent),
             "log_train_prior": run.log_train_prior.tolist(),
         }
         folder = write_state(run.folder, training.tensors(), meta, run.max_shard_mb)
@@ -245,13 +231,17 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     dtype, reason = compute_type(device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
     if context.rank == 0:
-        log.started(training.network, run, training.step, device, dtype, reason)
+        log.started(training, run, device, dtype, reason)
     first, share = shard(config.batch, context.rank, context.world)
     weight = share * context.world / config.batch  # ranks average gradients of means over their shares
     last_save = last_eval = time.monotonic()
     clock, waited = time.monotonic(), 0.0
     training.network.train()
-    with interruptible(training):
+    together = max(1, run.together // config.batch)
+    with (
+        interruptible(training),
+        Ahead(config.batch, first, share, together=together, background=run.background) as ahead,
+    ):
         while True:
             if context.agree(float(training.interrupted or context.stopping())):
                 training.interrupted = True
@@ -264,12 +254,13 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
                 group["lr"] = lr
             torch.manual_seed((config.seed * 1_000_003 + training.step) % 2**63)
             asked = time.monotonic()
-            batch = run.stream_at(progress).batch(training.patterns + first, share)
+            batch = ahead.share(run.stream_at(progress), training.step)
             waited += time.monotonic() - asked
             intensity, coverage = whole(batch.intensity.to(device), batch.coverage.to(device))
             with autocast:
                 heads = forward(intensity, coverage)
-            parts = loss_of(heads, batch.group.to(device), space_groups_of(batch, device))
+            space_group = None if batch.space_group is None else batch.space_group.to(device)
+            parts = loss_of(heads, batch.group.to(device), space_group)
             norm = descend(training, parts.total * weight, config)
             training.step += 1
             training.patterns += config.batch
@@ -288,12 +279,6 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     measure(training, run, context, log)
     save(training, run, context)
     return training
-
-
-def space_groups_of(batch: PatternBatch, device: torch.device) -> Tensor | None:
-    """[B] 1-230, 0 where unknown, of a batch that says them; only a network on space groups needs them."""
-    found = getattr(batch, "space_group", None)
-    return None if found is None else found.to(device)
 
 
 def descend(training: Training, loss: Tensor, config: TrainConfig) -> Tensor:

@@ -274,6 +274,13 @@ class Network(nn.Module):
         self.aux_head.bias.copy_(log_prior_G)
         self.log_pos_weight_O.copy_(log_pos_weight_O)
 
+    @torch.no_grad()
+    def weigh_operators(self, log_pos_weight_O: Tensor) -> None:
+        """Go over to a loss of another positive weight: what the operator bits say stays as it is."""
+        shift_O = log_pos_weight_O.to(self.log_pos_weight_O) - self.log_pos_weight_O
+        self.split_head.bias[N_SYSTEMS + N_LATTICES :] += shift_O
+        self.log_pos_weight_O += shift_O
+
     def _channels(self, intensity_BL: Tensor, coverage_BL: Tensor) -> Tensor:
         covered_BL = coverage_BL.to(intensity_BL.dtype)
         made = {

@@ -83,7 +83,7 @@ def measure(
             fit_on_ray(settings, budget, request, Cluster("local", (1, 1), None))
         else:
             where = choose_device(device)
-            run = make_run(settings, budget, open_data(request.corpus, settings, where), request)
+            run = make_run(settings, budget, open_data(request.corpus, settings, where), request, where)
             log = RunLog(request.out, Console(file=StringIO()))
             clocked = Clocked(run.stream)
             run = replace(run, stream=clocked)

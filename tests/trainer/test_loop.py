@@ -57,7 +57,9 @@ class TwoPeaks:
         return Made(intensity, torch.ones(n, 512, dtype=torch.bool), group)
 
 
-def go(folder, patterns, *, config=CONFIG, stream=None, resume=False, backend=None):
+def go(
+    folder, patterns, *, config=CONFIG, stream=None, resume=False, backend=None, together=8, background=False
+):
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(
         config,
@@ -68,6 +70,8 @@ def go(folder, patterns, *, config=CONFIG, stream=None, resume=False, backend=No
         folder,
         "two peaks",
         compile=backend,
+        together=together,
+        background=background,
     )
     context = LocalContext(torch.device("cpu"), find_state(folder) if resume else None)
     return train(run, context, RunLog(folder, Console(file=StringIO())))
@@ -103,6 +107,33 @@ def test_resuming_is_exact(tmp_path):
     assert not same(whole, part)
 
 
+class Uneven(TwoPeaks):
+    """Its patterns depend, in the last digits, on how many are made at once and from where."""
+
+    def batch(self, start: int, n: int) -> Made:
+        made = super().batch(start, n)
+        made.intensity *= 1.0 + 1e-4 * ((start + 7 * n) % 13)
+        return made
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_resuming_within_a_block_of_patterns_is_exact(tmp_path, background):
+    def staged(folder, patterns, resume):
+        stream = Uneven(1)
+        return stream, go(
+            folder, patterns, stream=stream, resume=resume, together=40, background=background, config=config
+        )
+
+    # constant learning rate: a budget of 56 patterns takes the first 7 steps of one of 96
+    config = replace(CONFIG, schedule=ScheduleConfig(warmup_steps=2, decay_share=1e-9))
+    _, whole = staged(tmp_path / "whole", 96, False)
+    staged(tmp_path / "parts", 56, False)
+    stream, rest = staged(tmp_path / "parts", 96, True)
+    assert stream.asked[0] == (40, 40)  # the block that step 7 lies in, as it was before
+    assert rest.step == 12
+    assert same(whole, rest)
+
+
 def test_csv_has_one_row_a_step_after_resuming(tmp_path):
     go(tmp_path, 96, stream=TwoPeaks(1, stop_at=40))
     state = read_index(tmp_path / "state")
@@ -120,8 +151,9 @@ def test_workers_share_a_batch_without_overlap(tmp_path):
     streams = [TwoPeaks(1), TwoPeaks(1)]
     for rank, stream in enumerate(streams):
         run = Run(
-            CONFIG, Budget(patterns=24), stream, UNIFORM, HeldOut(TwoPeaks(2), 8), tmp_path, "two peaks"
-        )
+            CONFIG, Budget(patterns=24), stream, UNIFORM, HeldOut(TwoPeaks(2), 8), tmp_path, "two peaks",
+            together=24,
+        )  # fmt: skip
         context = LocalContext(torch.device("cpu"), rank=rank, world=2)
         tmp_path.mkdir(exist_ok=True)
         train(run, context, RunLog(tmp_path, Console(file=StringIO())))
@@ -203,7 +235,7 @@ def test_stages_follow_each_other_and_resume_exactly(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         run = Run(
             CONFIG, Budget(patterns=96), made[2], UNIFORM, HeldOut(TwoPeaks(2), 8), folder, "two peaks",
-            earlier=((0.25, made[0]), (0.5, made[1])),
+            earlier=((0.25, made[0]), (0.5, made[1])), together=8,
         )  # fmt: skip
         context = LocalContext(torch.device("cpu"), find_state(folder) if resume else None)
         return train(run, context, RunLog(folder, Console(file=StringIO())))

@@ -31,6 +31,7 @@ from trainer.cluster.storage import Storage, open_storage
 from trainer.config import Budget, TrainConfig
 from trainer.data import open_data
 from trainer.fit import Request, export
+from trainer.parent import Files, parent_files
 from trainer.state import find_state, read_index
 
 #: Seconds between two looks at the workers' desk.
@@ -85,6 +86,7 @@ def fit_on_ray(
         )
     require_ray()
     data = open_data(request.corpus, config, torch.device("cpu"))  # errors before Ray, which takes long
+    parent = parent_files(config, find_state(request.out) if request.resume == "auto" else None)
     storage = open_storage(cluster.storage or str(request.out / "ray"))
     threads = request.threads or 1
     with connected(cluster.address, cpus=cluster.workers[0] * threads):
@@ -94,7 +96,7 @@ def fit_on_ray(
         asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
         write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
         launch = _Launch(config, budget, request, cluster, storage, console)
-        result = launch.run(request.corpus.read_bytes(), threads, began)
+        result = launch.run(request.corpus.read_bytes(), parent, threads, began)
         _bring_home(result.checkpoint, request.out)
     _remember(request.out, storage)
     end: dict[str, float] = result.return_value
@@ -128,8 +130,9 @@ class _Launch:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def run(self, corpus: bytes, threads: int, began: float) -> Any:
-        """Ray's result of the run. corpus: the file's content. began: monotonic time of the call."""
+    def run(self, corpus: bytes, parent: Files | None, threads: int, began: float) -> Any:
+        """Ray's result of the run. corpus: the file's content, parent: those of the checkpoint that it
+        begins from. began: monotonic time of the call."""
         import ray
 
         nodes = len([n for n in ray.nodes() if n["Alive"]])
@@ -137,7 +140,7 @@ class _Launch:
             self.console.print(
                 f"{self.storage.text} must be a folder that all {nodes} nodes share.", soft_wrap=True
             )
-        trainer = self._trainer(corpus, threads)
+        trainer = self._trainer(corpus, parent, threads)
         thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         with _signals(self.desk):
             thread.start()
@@ -189,7 +192,7 @@ class _Launch:
         for line in ray.get(self.desk.take.remote()):
             self.console.print(line, soft_wrap=True, markup=False)
 
-    def _trainer(self, corpus: bytes, threads: int) -> Any:
+    def _trainer(self, corpus: bytes, parent: Files | None, threads: int) -> Any:
         import ray
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
@@ -203,7 +206,8 @@ class _Launch:
         gpu = self.request.device.startswith("cuda") or (
             self.request.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
         )
-        job = Job(self.config, self.budget, self.request, ray.put(corpus), self._start(), self.desk, threads)
+        given = ray.put(corpus), ray.put(parent)
+        job = Job(self.config, self.budget, self.request, *given, self._start(), self.desk, threads)
         return TorchTrainer(
             lambda: work(job),
             torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),

@@ -15,7 +15,6 @@ import torch
 from ray.tune import Checkpoint
 from rich.console import Console
 
-from eg_agent.model.network import Network
 from eg_agent.model.prior import smoothed
 from simulators.corpus import Corpus
 from simulators.stream import PatternStream
@@ -90,10 +89,10 @@ class Rungs(RunLog):
         self.run: Run | None = None
         self.context: LocalContext | None = None
 
-    def started(self, network: Network, run: Run, step: int, *args: Any, **more: Any) -> None:
+    def started(self, training: Training, run: Run, *args: Any, **more: Any) -> None:
         """Forget rungs that the resumed state has passed."""
         self.run = run
-        self.rungs = tuple(r for r in self.rungs if r > step * run.config.batch)
+        self.rungs = tuple(r for r in self.rungs if r > training.patterns)
 
     def step(self, training: Training, *args: Any, **more: Any) -> None:
         """Report when a rung is reached; the last one is reported at the end of the run."""

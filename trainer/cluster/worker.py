@@ -29,6 +29,7 @@ from trainer.data import open_data
 from trainer.fit import Request, make_run
 from trainer.log import RunLog
 from trainer.loop import train
+from trainer.parent import write_parent
 from trainer.state import INDEX
 
 #: Figures of a run that travel with its state, so that they go on where it goes on.
@@ -41,14 +42,16 @@ LOOK_SECONDS = 0.5
 class Job:
     """All that a worker is given.
 
-    corpus: reference to the bytes of the corpus file in Ray's object store, so that workers need not see
-    the file. start: a state to go on from when the storage holds none that is further on.
+    corpus, parent: references to the content of the corpus file, and of the checkpoint that the run begins
+    from or None, in Ray's object store, so that workers need not see the files. start: a state to go on
+    from when the storage holds none that is further on.
     """
 
     config: TrainConfig
     budget: Budget
     request: Request
     corpus: Any
+    parent: Any
     start: Checkpoint | None
     desk: Any
     threads: int
@@ -121,7 +124,9 @@ def _train(job: Job, folder: Path) -> dict[str, float]:
     corpus.write_bytes(ray.get(job.corpus))
     data = open_data(corpus, job.config, context.device)
     corpus.unlink()
-    run = make_run(job.config, job.budget, data, replace(job.request, out=folder))
+    parent = write_parent(ray.get(job.parent), folder)
+    request = replace(job.request, out=folder)
+    run = make_run(job.config, job.budget, data, request, context.device, parent)
     log = RunLog(folder, Console(file=cast(IO[str], DeskWriter(job.desk)), highlight=False, width=100))
     checked: Context = context
     try:
