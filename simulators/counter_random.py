@@ -70,15 +70,19 @@ class CounterRandom:
     def child(self, purpose: int) -> CounterRandom:
         """A family of numbers of its own, with all purposes free: for parts that need very many."""
         part = object.__new__(CounterRandom)
-        part._key = _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
+        part._key = self.key(purpose)
         return part
+
+    def key(self, purpose: int) -> Tensor:
+        """int64 [B] from which `counter_kernels.uniform` makes the numbers of `uniform(purpose, n)`."""
+        return _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
 
     def uniform(self, purpose: int, count: int | None = None) -> Tensor:
         """float32 strictly between 0 and 1: [B], or [B, count]. 23 random bits each.
 
         One bit fewer than a float32 holds, so that adding a half is exact: 1.0 never comes out.
         """
-        key = _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
+        key = self.key(purpose)
         elements = torch.arange(count or 1, dtype=torch.int32, device=key.device)
         x = (elements * -1640531527)[None] + _signed32(key)[:, None]
         x = _mix32_(x)
@@ -91,8 +95,7 @@ class CounterRandom:
 
     def uniform64(self, purpose: int) -> Tensor:
         """float64 [B] in [0, 1) with 53 random bits: for drawing from long tables."""
-        key = _splitmix64(self._key ^ (purpose * 0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF))
-        return _shift64(key, 11).to(torch.float64) * 2.0**-53
+        return _shift64(self.key(purpose), 11).to(torch.float64) * 2.0**-53
 
     def normal(self, purpose: int, count: int | None = None) -> Tensor:
         """Standard normal float32, [B] or [B, count], by the inverse error function."""

@@ -33,6 +33,10 @@ _ORBIT_CLASSES = (4, 16)
 #: Axes that are not at right angles: none; hexagonal; monoclinic, unique axis b; all.
 _SKEW: tuple[tuple[int, int] | None, ...] = (None, (0, 1), (0, 2), None)
 _ORTHOGONAL, _TRICLINIC = 0, 3
+#: Row of _SKEW of each crystal system, triclinic to cubic.
+SYSTEM_SKEW = (_TRICLINIC, 2, _ORTHOGONAL, _ORTHOGONAL, 1, _ORTHOGONAL)
+#: Purpose of the random numbers of the candidates.
+PLACES = 10
 _FAR = 1e9
 
 
@@ -147,7 +151,7 @@ class Placing:
         device = metric.device
         operations = self._operations[recipe.space_group]
         system = self._system[recipe.space_group]
-        skew = torch.tensor((_TRICLINIC, 2, 0, 0, 1, 0), device=device)[system]
+        skew = torch.tensor(SYSTEM_SKEW, device=device)[system]
         large = torch.bucketize(operations, torch.tensor(_ORBIT_CLASSES, device=device))
         if merged:
             large = torch.zeros_like(large)
@@ -181,7 +185,7 @@ class Placing:
         active = (recipe.sites[None, :] > column[:, None]).sum(1).tolist()
         widest, filled = orbit.amax(0).tolist(), torch.cumsum(orbit, 1).amax(0).tolist()
         count, width = len(metric), max(filled)
-        u = random.uniform(10, steps * tries * 3).view(count, steps, tries, 3)
+        u = random.uniform(PLACES, steps * tries * 3).view(count, steps, tries, 3)
         x = torch.matmul(u, self._shape[position].transpose(2, 3)) + self._origin[position][:, :, None]
         element = recipe.element.gather(1, recipe.slot[:, :steps])
         near = 1.0 / self._near[recipe.organic.long()[:, None], element]  # [B, S, elements]

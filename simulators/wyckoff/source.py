@@ -17,6 +17,7 @@ from simulators.counter_random import CounterRandom
 from simulators.crystal import TRANSLATION_DENOMINATOR, Crystal
 from simulators.peak_source import Peaks
 from simulators.structures import reduced_formula
+from simulators.wyckoff.compiled import CompiledFactors, CompiledPlacing
 from simulators.wyckoff.config import WyckoffConfig
 from simulators.wyckoff.elements import SYMBOLS, element_tensors
 from simulators.wyckoff.placing import Placed, Placing
@@ -37,11 +38,22 @@ class WyckoffSource:
     A batch costs some hundreds of tensor operations whatever its size: draw a thousand or more at once.
     """
 
-    def __init__(self, config: WyckoffConfig | None = None, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        config: WyckoffConfig | None = None,
+        device: str | torch.device = "cpu",
+        compiled: bool | None = None,
+    ) -> None:
+        """compiled: kernels for a CPU instead of tensor operations; by default wherever the device is one."""
         config, device = config or WyckoffConfig(), torch.device(device)
+        if compiled is None:
+            compiled = device.type == "cpu"
+        if compiled and device.type != "cpu":
+            raise BadInput(f"compiled kernels run on a CPU, not on {device}: leave `compiled` out.")
         elements = element_tensors(device)
         self._recipes = Recipes(config, elements, device)
-        self._placing = Placing(config, elements, device)
+        self._placing = CompiledPlacing(config, elements) if compiled else Placing(config, elements, device)
+        self._compiled = CompiledFactors(elements) if compiled else None
         self._factors = StructureFactors(elements, device)
         t = tables()
         group = np.repeat(np.arange(230), np.diff(t.first))
@@ -71,8 +83,10 @@ class WyckoffSource:
         """See `simulators.peak_source.PeakSource.draw`; all peaks to d = 1.03 angstrom, no dynamic range."""
         recipe, placed = self._structures(random.child(base))
         metric = _reciprocal(placed.metric)
-        contents, atoms = self._contents(recipe, placed, metric)
-        hkl, strength = self._factors.peaks(contents, atoms, most)
+        if self._compiled is not None:
+            hkl, strength = self._compiled.peaks(recipe, placed, metric, most)
+        else:
+            hkl, strength = self._factors.peaks(*self._contents(recipe, placed, metric), most)
         return Peaks(
             hkl,
             strength,

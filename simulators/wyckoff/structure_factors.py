@@ -58,7 +58,7 @@ class StructureFactors:
         self._tables = [torch.as_tensor(t, device=device) for t in found.table]
         self._elements = elements
         self.limit = 1.0 / d_min**2
-        self._form = _form_table(elements, self.limit)
+        self._form = form_table(elements, self.limit)
         self._budget = _CPU_BUDGET if device.type == "cpu" else _DEVICE_BUDGET
 
     def peaks(self, contents: Contents, atoms: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -160,7 +160,7 @@ class StructureFactors:
         return (real * real).sum(0) + (other * other).sum(0)
 
 
-def _form_table(elements: ElementTensors, limit: float) -> Tensor:
+def form_table(elements: ElementTensors, limit: float) -> Tensor:
     """f0 + f' [elements * (FORM_NODES + 1)] at equal steps of s^2 up to limit / 4."""
     s2 = torch.linspace(0, limit / 4, FORM_NODES + 1, dtype=torch.float64, device=elements.form.device)
     c = elements.form.double()

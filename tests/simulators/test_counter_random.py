@@ -57,3 +57,12 @@ def test_poisson_agrees_with_scipy(mean):
 
 def test_poisson_of_nothing_is_nothing():
     assert CounterRandom(1, torch.arange(4)).poisson(1, torch.zeros(4, 100)).sum() == 0
+
+
+def test_compiled_kernels_draw_the_same_numbers():
+    from simulators.counter_kernels import uniform
+
+    random = CounterRandom(2**40 + 7, torch.tensor([0, 1, 5, 10**12]))
+    expected = random.uniform(61, 50)
+    found = [[uniform(key, element) for element in range(50)] for key in random.key(61).tolist()]
+    assert torch.equal(torch.tensor(found), expected)
