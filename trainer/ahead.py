@@ -58,7 +58,7 @@ class Ahead:
     def __init__(self, batch: int, first: int, share: int, *, together: int, background: bool) -> None:
         self._batch, self._first, self._share = batch, first, share
         self._together = together
-        self._pool = ThreadPoolExecutor(1, "patterns") if background else None
+        self._pool = _background() if background else None
         self._at: tuple[Stream, int] | None = None
         self._block: list[Share] = []
         self._coming: tuple[Stream, int, Future[list[Share]]] | None = None
@@ -99,6 +99,20 @@ class Ahead:
             return [_part(stream.batch(at + self._first, self._share), 0, self._share) for at in starts]
         whole = stream.batch(starts[0], self._together * self._batch)
         return [_part(whole, at - starts[0], self._batch) for at in starts]
+
+
+def _background() -> ThreadPoolExecutor:
+    """A thread that takes a quarter of torch's threads, at least one, and leaves this thread all of them."""
+    mine = torch.get_num_threads()
+    pool = ThreadPoolExecutor(1, "patterns")
+    pool.submit(_take_threads, max(1, mine // 4)).result()
+    torch.set_num_threads(mine)
+    return pool
+
+
+def _take_threads(number: int) -> None:
+    torch.get_num_threads()  # a thread takes over torch's number at its first use: that must come before
+    torch.set_num_threads(number)
 
 
 def _part(made: PatternBatch, start: int, n: int) -> Share:

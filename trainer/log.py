@@ -63,12 +63,15 @@ class RunLog:
             self.writer = SummaryWriter(str(folder / "tensorboard"))
 
     def started(
-        self, training: Training, run: Run, device: torch.device, dtype: torch.dtype, reason: str
+        self, training: Training, run: Run, world: int, device: torch.device, dtype: torch.dtype, reason: str
     ) -> None:
-        """Say what is about to run, and forget lines of steps that the resumed state has not taken."""
+        """Say what is about to run, and forget lines of steps that the resumed state has not taken.
+
+        world: workers like this one; rates are of all of them.
+        """
         network, step, parent = training.network, training.step, training.parent
         self.flops = float(network.flops() * TRAINING_FACTOR)
-        self.rate_limit = matmul_rate(device, dtype)
+        self.rate_limit = world * matmul_rate(device, dtype)
         self.marks = (time.monotonic(), step * run.config.batch, 0.0)
         for name in ("log.csv", "held_out.csv"):
             _keep_rows_up_to(self.folder / name, step)

@@ -231,7 +231,7 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     dtype, reason = compute_type(device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
     if context.rank == 0:
-        log.started(training, run, device, dtype, reason)
+        log.started(training, run, context.world, device, dtype, reason)
     first, share = shard(config.batch, context.rank, context.world)
     weight = share * context.world / config.batch  # ranks average gradients of means over their shares
     last_save = last_eval = time.monotonic()

@@ -88,3 +88,21 @@ def test_an_error_of_the_stream_reaches_the_step_and_ends_the_thread():
     with pytest.raises(ValueError, match="no such pattern"):
         go()
     assert not [t for t in threading.enumerate() if t.name.startswith("patterns")]
+
+
+def test_the_background_takes_few_of_torchs_threads():
+    class Counting(Numbered):
+        def batch(self, start: int, n: int) -> Made:
+            threads.append(torch.get_num_threads())
+            return super().batch(start, n)
+
+    threads: list[int] = []
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        with Ahead(2, 0, 2, together=2, background=True) as ahead:
+            ahead.share(Counting(), 0)
+            assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {2}
