@@ -183,6 +183,27 @@ def line_scores(obs_q, s, foreign, calc_q, n_calc, q_max, nearest, score):  # ty
 
 
 @numba.njit(cache=True)
+def keep_trial(x, total, kept, kept_score):  # type: ignore[no-untyped-def]
+    """Put a trial in the place of the worst kept one, or of the same cell; the place of the worst now."""
+    at = kept_score.argmin()
+    for m in range(kept_score.size):
+        if kept_score[m] == -np.inf:
+            continue
+        near = True
+        for i in range(x.size):
+            if abs(kept[m, i] - x[i]) > 0.01 * (abs(x[i]) + 0.1 * x[0]):
+                near = False
+                break
+        if near:
+            at = m
+            break
+    if kept_score[at] < total:
+        kept[at, :] = x
+        kept_score[at] = total
+    return kept_score.argmin()
+
+
+@numba.njit(cache=True)
 def screen(  # type: ignore[no-untyped-def]
     obs_q, s, foreign, bases, inverses, system, centring, star2_low, star2_high, most_calc, kept, kept_score
 ):
@@ -255,26 +276,7 @@ def screen(  # type: ignore[no-untyped-def]
                     total += math.log((1 - foreign[i]) * math.exp(min(log_peak, 50.0)) + foreign[i])
             if total <= kept_score[worst]:
                 continue
-            same = -1
-            for m in range(kept_score.size):
-                if kept_score[m] == -np.inf:
-                    continue
-                near = True
-                for i in range(p):
-                    if abs(kept[m, i] - x[i]) > 0.01 * (abs(x[i]) + 0.1 * x[0]):
-                        near = False
-                        break
-                if near:
-                    same = m
-                    break
-            at = worst
-            if same >= 0:
-                if kept_score[same] >= total:
-                    continue
-                at = same
-            kept[at, :] = x
-            kept_score[at] = total
-            worst = kept_score.argmin()
+            worst = keep_trial(x, total, kept, kept_score)
     return tried
 
 

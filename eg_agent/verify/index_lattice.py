@@ -9,7 +9,7 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
-from eg_agent.verify.metric import Cell, cell_of
+from eg_agent.verify.metric import Cell, cell_of, reciprocal
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -85,6 +85,48 @@ def cell_from_parameters(parameters: Floats, system: str) -> Cell:
         return cell_of(np.array(metric, dtype=np.float64))
     except np.linalg.LinAlgError as error:
         raise ValueError("the parameters span no cell") from error
+
+
+#: Changes of axes (rows: new axes) to a conventional cell from other settings of a lattice.
+_UNIQUE_B = {3: ((0, 1, 0), (-1, 0, 0), (0, 0, 1)), 5: ((1, 0, 0), (0, 0, -1), (0, 1, 0))}
+_SAME = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+_SETTINGS = {
+    "mC": (_SAME, ((0, 0, 1), (0, -1, 0), (1, 0, 0)), ((-1, 0, -1), (0, 1, 0), (1, 0, 0))),  # C, A, I
+    "oC": (_SAME, ((0, 1, 0), (0, 0, 1), (1, 0, 0)), ((0, 0, 1), (1, 0, 0), (0, 1, 0))),  # C, A, B
+}
+
+
+def parameters_of(cell: Cell, lattice: str) -> list[Floats]:
+    """Free parameters of the form of a lattice, one for each setting that a cell may be in.
+
+    A monoclinic cell may have any unique axis; of mC and oC the centred face is not known from the cell.
+    """
+    system = form_of(lattice).system
+    g = reciprocal(cell)
+    star = np.array([[g[0], g[5], g[4]], [g[5], g[1], g[3]], [g[4], g[3], g[2]]])
+    if system == "monoclinic":
+        unique = int(np.argmax(np.abs(np.asarray(cell[3:]) - 90.0)))
+        change = np.array({0: _UNIQUE_B[3], 1: _SAME, 2: _UNIQUE_B[5]}[unique], dtype=np.float64)
+        star = _changed(star, change)
+    found = []
+    for change in _SETTINGS.get(lattice, (_SAME,)):
+        a, f, e, _, b, d, _, _, c = _changed(star, np.array(change, dtype=np.float64)).ravel()
+        row = {
+            "cubic": [(a + b + c) / 3],
+            "tetragonal": [(a + b) / 2, c],
+            "hexagonal": [(a + b) / 2, c],
+            "orthorhombic": [a, b, c],
+            "monoclinic": [a, b, c, 2 * e],
+            "triclinic": [a, b, c, 2 * d, 2 * e, 2 * f],
+        }[system]
+        found.append(np.array(row, dtype=np.float64))
+    return found
+
+
+def _changed(star: Floats, axes: Floats) -> Floats:
+    """A reciprocal metric [3, 3] in new direct axes (rows of `axes`)."""
+    change = np.linalg.inv(axes).T
+    return np.asarray(change @ star @ change.T, dtype=np.float64)
 
 
 def conventional(cell: Cell, lattice: str) -> Cell:

@@ -9,7 +9,9 @@ standard errors come from the fit's covariance, widened by its misfit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +45,7 @@ class Peaks:
     fwhm [k]: full width at half maximum, degrees.
     wavelength: angstrom that the positions belong to: K-alpha1 where a doublet was fitted.
     doublet: lines were fitted with their K-alpha2.
+    stray [k]: the line is probably one of another wavelength (K-beta, tungsten L-alpha).
     """
 
     two_theta: Floats
@@ -52,6 +55,11 @@ class Peaks:
     fwhm: Floats
     wavelength: float
     doublet: bool
+    stray: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def __post_init__(self) -> None:
+        if self.stray.size != self.two_theta.size:
+            object.__setattr__(self, "stray", np.zeros(self.two_theta.size, dtype=bool))
 
     def __len__(self) -> int:
         return int(self.two_theta.size)
@@ -82,7 +90,7 @@ class _Lines:
         return 2 * np.degrees(np.arcsin(np.where(s < 1.0, s, np.nan)))
 
 
-def find_peaks(pattern: Pattern, *, limit: int = 100) -> Peaks:
+def find_peaks(pattern: Pattern, *, limit: int = 100, deadline: float = math.inf) -> Peaks:
     """The lines of a pattern, at most `limit` of them from the lowest angle up.
 
     A stated wavelength that is the mean K-alpha of an anode is taken as the doublet that it stands for;
