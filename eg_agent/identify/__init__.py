@@ -1,8 +1,8 @@
 """From a pattern to an identification: the network's posterior fused with the verifier's evidence.
 
 `Identifier` answers for a pattern or a file; the value types are `Identification`,
-`GroupProbability`, `Measured`, `Settle` and `Provenance`. Importing this loads no torch: the network
-comes with the first `Identifier`.
+`GroupProbability`, `ProposedCell`, `Measured`, `Settle` and `Provenance`. Importing this loads no torch: the
+network comes with the first `Identifier`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from eg_agent.identify.identification import (
     GroupProbability,
     Identification,
     Measured,
+    ProposedCell,
     Provenance,
     Settle,
     Verdict,
@@ -26,6 +27,7 @@ __all__ = [
     "Identifier",
     "IdentifySettings",
     "Measured",
+    "ProposedCell",
     "Provenance",
     "Settle",
     "Verdict",

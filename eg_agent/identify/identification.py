@@ -84,6 +84,31 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedCell:
+    """A cell that indexing proposed because none was given, and what became of it.
+
+    cell: conventional a b c (angstrom) alpha beta gamma (degrees); refined where the fit stands.
+    lattice: Bravais symbol that indexing gave it, e.g. "oP"; the fit tests absences of centrings, too.
+    probability: that this is the right cell, all in all; what is left over says that none is.
+    score: nats by which it places the lines better than chance, its parameters paid for. m20: de Wolff's
+        figure of merit; n_indexed of n_lines lines lie on the lattice; volume in angstrom^3.
+    rwp: per cent, of the fit; None where it failed.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    cell: tuple[float, float, float, float, float, float]
+    lattice: str
+    probability: float
+    score: float
+    m20: float
+    n_indexed: int
+    n_lines: int
+    volume: float
+    rwp: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What made this answer: enough to make it again.
 
@@ -109,7 +134,10 @@ class Identification:
     log_probability: [99] nats, fused posterior (network prior times evidence and lookup, calibrated); None
         when refused.
     prediction_set: group numbers whose fused probabilities reach `set_coverage`, most probable first.
+    evidence: of the fit with the given cell, or with the most probable of `cells`.
     evidence_only: [99] nats, the evidence with a uniform prior, where there was a fit.
+    cells: what indexing proposed where no cell was given and indexing was asked for, most probable first.
+    no_cell: probability that none of `cells` is right; None without indexing.
     lookup: the most similar structures of the library and what they say, where a library was given that
         the pattern could be compared with.
     measured: what the pattern covers and how long it was counted; None when it could not be read.
@@ -131,4 +159,6 @@ class Identification:
     would_settle: tuple[Settle, ...] = ()
     measured: Measured | None = None
     lookup: Lookup | None = None
+    cells: tuple[ProposedCell, ...] = ()
+    no_cell: float | None = None
     seconds: float = 0.0

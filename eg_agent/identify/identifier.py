@@ -13,17 +13,18 @@ import numpy.typing as npt
 
 from eg_agent import __version__
 from eg_agent.errors import BadPattern, TooWeak
+from eg_agent.identify.branches import branch_of_set, groups_of_cell
 from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
+from eg_agent.identify.unknown_cell import Weighed, weigh_unknown_cell
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, evened, read
-from eg_agent.symmetry import branch, group, space_group_symbols
+from eg_agent.symmetry import group, space_group_symbols
 from eg_agent.verify import Evidence, VerifySettings, no_cell, verify
-from eg_agent.verify.candidates import candidate_settings
-from eg_agent.verify.metric import Cell, check_cell, hexagonal_axes, is_rhombohedral, metric_system
+from eg_agent.verify.metric import Cell, check_cell
 
 if TYPE_CHECKING:
     from eg_agent.library import Library, Lookup
@@ -83,13 +84,19 @@ class Identifier:
             answer = refused(str(error), provenance)
             return replace(answer, measured=weak, seconds=time.perf_counter() - started)
         constants = self.settings
-        lookup = self._lookup(pattern)
+        lookup = self.lookup(pattern)
         known = None if lookup is None else lookup.log_probability
         before = fuse(network.log_probability, None, constants, known)
-        evidence, alone = self._evidence(pattern, given, before)
-        fused = fuse(network.log_probability, alone, constants, known)
+        if given is None and constants.index_seconds > 0.0:
+            # A library's lookup is in `before` together with the network's weight already.
+            weight = constants.network_weight if known is None else 1.0
+            weighed = weigh_unknown_cell(pattern, before, constants, weight)
+        else:
+            evidence, alone = self._evidence(pattern, given, before)
+            weighed = Weighed(evidence, alone, fuse(network.log_probability, alone, constants, known))
+        evidence, fused = weighed.evidence, weighed.fused
         chosen = prediction_set(fused, constants.coverage)
-        judgement = judge(fused, network, evidence, chosen, constants, lookup)
+        judgement = judge(fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell)
         first, second = (int(i) + 1 for i in ranking(fused)[:2])
         return Identification(
             verdict=judgement.verdict,
@@ -99,7 +106,7 @@ class Identifier:
             log_probability=fused,
             network=network,
             evidence=evidence,
-            evidence_only=alone,
+            evidence_only=weighed.alone,
             prediction_set=chosen,
             set_coverage=constants.coverage,
             would_settle=(
@@ -109,6 +116,8 @@ class Identifier:
             ),
             measured=measured(pattern),
             lookup=lookup,
+            cells=weighed.cells,
+            no_cell=weighed.no_cell,
             seconds=time.perf_counter() - started,
         )
 
@@ -147,7 +156,7 @@ class Identifier:
         given = None if cell is None else check_cell(tuple(cell))
         return refused(reason, self._provenance("", Source(kind="file", name=str(path)), given))
 
-    def _lookup(self, pattern: Pattern) -> Lookup | None:
+    def lookup(self, pattern: Pattern) -> Lookup | None:
         """What the library says; None without one, and for a pattern that it cannot be compared with."""
         if self.library is None or pattern.radiation.kind != "x-ray":
             return None
@@ -196,21 +205,6 @@ class Identifier:
             settings=asdict(self.settings),
             library="" if self.library is None else self.library.hash,
         )
-
-
-def branch_of_set(chosen: Sequence[int]) -> frozenset[int]:
-    """The groups of a prediction set with all that is above and below each on the subgroup graph.
-
-    Where a network errs, it mostly errs along a branch: to a subgroup, which needs fewer absences to
-    be believed in.
-    """
-    return frozenset().union(*(branch(number) for number in chosen))
-
-
-def groups_of_cell(cell: Cell) -> frozenset[int]:
-    """Groups of the crystal family of a cell, with any centring; rhombohedral axes are allowed."""
-    system = metric_system(hexagonal_axes(cell) if is_rhombohedral(cell) else cell)
-    return frozenset(setting.group for setting in candidate_settings(system, None))
 
 
 def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupProbability, ...]:

@@ -13,6 +13,9 @@ from pydantic import ConfigDict
 from eg_agent.errors import BadInput
 from eg_agent.values import VALUE_CONFIG
 
+#: Seconds that looking for a cell may take at most.
+LONGEST_INDEXING = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class IdentifySettings:
@@ -39,6 +42,10 @@ class IdentifySettings:
     window: degrees; half width of the window proposed around a deciding reflection.
     top: groups listed in the answer. matches: structures of a library listed in it.
     time_limit: seconds for the verifier; a refinement that is near it stops early and says so.
+    index_seconds: seconds to look for a cell where none was given, fits of the cells found included; at most
+        60. 0 (as for the agent at the beamline, which must answer in time): the network speaks alone.
+    index_cells: proposed cells that are fitted. index_behind: nats of indexing score behind the best proposal
+        from which a cell is not worth a fit.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -57,6 +64,9 @@ class IdentifySettings:
     top: int = 10
     matches: int = 5
     time_limit: float = 10.0
+    index_seconds: float = 0.0
+    index_cells: int = 3
+    index_behind: float = 30.0
 
     def __post_init__(self) -> None:
         for name in ("network_weight", "evidence_weight", "library_weight"):
@@ -65,6 +75,10 @@ class IdentifySettings:
         for name in ("misled", "identified", "coverage"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a probability between 0 and 1.")
-        for name in ("seen_at", "window", "time_limit", "top", "matches"):
+        if not 0.0 <= self.index_seconds <= LONGEST_INDEXING:
+            raise BadInput(
+                f"index_seconds is {self.index_seconds:g}: give 0 (no indexing) to {LONGEST_INDEXING:g}."
+            )
+        for name in ("seen_at", "window", "time_limit", "top", "matches", "index_cells", "index_behind"):
             if not getattr(self, name) > 0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")

@@ -2,9 +2,9 @@
 
 Rules, in this order (thresholds in `IdentifySettings`):
 
-1. `no confident match`: there is no fit to go by (no cell, or one that did not fit), the answer lies
-   within `flat_information` nats of the prior, and no group has half of the probability. The pattern
-   has said nothing.
+1. `no confident match`: there is no fit to go by (no cell, one that did not fit, or one found by indexing
+   that is more likely wrong than right), the answer lies within `flat_information` nats of the prior, and
+   no group has half of the probability. The pattern has said nothing.
 2. `identified`: the leading group reaches `identified`, and nothing contradicts it: no single
    reflection that it forbids is seen with odds of `contradiction` nats against it, and a cell that was
    given did fit.
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.identify.fusion import ranking
-from eg_agent.identify.identification import Verdict
+from eg_agent.identify.identification import ProposedCell, Verdict
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.library.match import Lookup
 from eg_agent.model.posterior import Posterior
@@ -47,21 +47,25 @@ def judge(
     chosen: tuple[int, ...],
     settings: IdentifySettings,
     lookup: Lookup | None = None,
+    cells: tuple[ProposedCell, ...] = (),
+    no_cell: float | None = None,
 ) -> Judgement:
     """Verdict on a fused posterior.
 
     log_probability: [99] nats, fused. network: the posterior it started from. chosen: its prediction
-    set, most probable first. lookup: what a library says, where one was asked.
+    set, most probable first. lookup: what a library says, where one was asked. cells, no_cell: what indexing
+    proposed, where no cell was given, and the probability that none of it is right.
     """
     order = ranking(log_probability)
     top = float(np.exp(log_probability[order[0]]))
     fitted = evidence.status == "fitted"
+    trusted = fitted and (no_cell is None or no_cell < 0.5)
     said = information(log_probability, network.log_prior)
-    if not fitted and said < settings.flat_information and top < 0.5:
+    if not trusted and said < settings.flat_information and top < 0.5:
         return Judgement(
             "no confident match",
-            f"{_alone(evidence, lookup)}, and what is said is within {said:.2f} nats of the prior: the "
-            "pattern does not tell the groups apart.",
+            f"{_alone(evidence, lookup, no_cell)}, and what is said is within {said:.2f} nats of the prior: "
+            "the pattern does not tell the groups apart.",
         )
     leading = _candidate(evidence, int(order[0]) + 1) if fitted else None
     against = contradiction(leading, settings.contradiction) if leading else None
@@ -71,8 +75,10 @@ def judge(
     )
     if fitted:
         reason = _fitted_reason(log_probability, network, evidence, leading)
+        if cells:
+            reason = f"{_indexed(cells)}. {reason}"
     else:
-        reason = f"{_alone(evidence, lookup)}: {_odds(log_probability)}"
+        reason = f"{_alone(evidence, lookup, no_cell)}: {_odds(log_probability)}"
     if against:
         reason += (
             f", but {_name(against)} at {against.two_theta:.2f} deg, which it forbids, is seen: another "
@@ -102,8 +108,21 @@ def _candidate(evidence: Evidence, number: int) -> CandidateEvidence | None:
     return next((c for c in evidence.candidates if c.group == number), None)
 
 
-def _alone(evidence: Evidence, lookup: Lookup | None) -> str:
+def _indexed(cells: tuple[ProposedCell, ...]) -> str:
+    """The cell that indexing found, and how sure it is."""
+    best = cells[0]
+    lengths = " ".join(f"{v:.3f}" for v in best.cell[:3])
+    angles = " ".join(f"{v:.2f}".rstrip("0").rstrip(".") for v in best.cell[3:])
+    return (
+        f"Indexing found the cell {lengths} {angles} ({best.lattice}, probability {best.probability:.2f}; "
+        f"{best.n_indexed} of {best.n_lines} lines, M20 {best.m20:.0f})"
+    )
+
+
+def _alone(evidence: Evidence, lookup: Lookup | None, no_cell: float | None) -> str:
     who = "the network speaks alone" if lookup is None else "network and library speak alone"
+    if no_cell is not None:
+        return f"Indexing found no cell to rely on, so that {who}"
     if evidence.status == "not fitted":
         return f"The cell does not fit ({evidence.reason.rstrip('.')}), so that {who}"
     return f"Without a cell {who}"

@@ -23,12 +23,14 @@ class Answer:
     log_probability: [99] nats, or None when the pattern was refused.
     evidence_only: [99] nats with a uniform prior, where there is such a thing.
     raw: what a calibration is fitted on, name -> array, where it was asked for.
+    seconds: wall clock, where part of the work was done earlier and kept; None: as long as the call took.
     """
 
     log_probability: FloatMatrix | None
     evidence_only: FloatMatrix | None = None
     reason: str = ""
     raw: dict[str, FloatMatrix] | None = None
+    seconds: float | None = None
 
 
 #: One pattern and its case (for the cell) to an answer. The label is in the case: predictors of the
@@ -69,7 +71,7 @@ def _timed(predictor: Predictor, pattern: Pattern, case: Case) -> tuple[Answer, 
         answer = predictor(pattern, case)
     except BadPattern as error:
         answer = Answer(None, reason=str(error))
-    return answer, time.perf_counter() - start
+    return answer, time.perf_counter() - start if answer.seconds is None else answer.seconds
 
 
 _PREDICTOR: Predictor | None = None
