@@ -2,24 +2,29 @@
 
 Candidates are maxima of a zero-area filter (minus the second derivative of a Gaussian as wide as the
 pattern's own lines), which is blind to a sloping background and parts overlapped lines (Mariscotti,
-Nucl. Instrum. Methods 50 (1967) 309). Groups of overlapped candidates are then fitted by
-pseudo-Voigt lines, each with its K-alpha2 where the radiation has one, on a sloping background;
-standard errors come from the fit's covariance, widened by its misfit.
+Nucl. Instrum. Methods 50 (1967) 309), and of one twice as wide where that one sees nothing. The noise is
+what the filter's own output scatters by, so that smoothed data do not look sure. Groups of overlapped
+candidates are then fitted by pseudo-Voigt lines (`peak_group`), each with its K-alpha2 where the radiation has
+one and smeared to low angle by axial divergence where the pattern shows it, on a sloping background; standard
+errors come from the fit's covariance, widened by its misfit.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import signal
 from scipy.optimize import nnls
+from scipy.signal import fftconvolve
 
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import ANODES
+from eg_agent.verify.peak_group import LineModel, PeakGroup
+from eg_agent.verify.stray import stray_lines
 
 Floats = npt.NDArray[np.floating]
 
@@ -27,13 +32,14 @@ Floats = npt.NDArray[np.floating]
 #: above which it is kept.
 DETECT = 4.5
 KEEP = 4.0
+#: Values of axial divergence (S + H) / L that are tried.
+AXIAL = (0.0, 0.02, 0.04, 0.06, 0.08, 0.10)
 #: A stated wavelength this close (relative) to K-alpha1 or the mean K-alpha of an anode may be a doublet.
 _NEAR_ANODE = 7e-4
 #: Lines of an overlapped group that are fitted together; longer groups are parted at their widest gap.
 _GROUP = 8
 #: Points a block in which noise is estimated.
 _BLOCK = 40
-_FOUR_LN2 = 4.0 * np.log(2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class Peaks:
     area [k]: integrated intensity, pattern units times degrees; significance [k]: area over its error.
     fwhm [k]: full width at half maximum, degrees.
     wavelength: angstrom that the positions belong to: K-alpha1 where a doublet was fitted.
-    doublet: lines were fitted with their K-alpha2.
+    doublet: lines were fitted with their K-alpha2. axial: (S + H) / L that they were smeared with.
     stray [k]: the line is probably one of another wavelength (K-beta, tungsten L-alpha).
     """
 
@@ -55,6 +61,7 @@ class Peaks:
     fwhm: Floats
     wavelength: float
     doublet: bool
+    axial: float = 0.0
     stray: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def __post_init__(self) -> None:
@@ -75,21 +82,6 @@ class Peaks:
         return 1.0 / np.sqrt(self.q)
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """The radiation as lines see it: the wavelength they are placed by, and a second one with its share."""
-
-    wavelength: float
-    second: float | None = None
-    ratio: float = 0.5
-
-    def partner(self, two_theta: Floats) -> Floats:
-        """Angles of the second wavelength's lines, degrees; NaN past 180."""
-        assert self.second is not None, "there is no second wavelength"
-        s = np.sin(np.radians(two_theta / 2)) * self.second / self.wavelength
-        return 2 * np.degrees(np.arcsin(np.where(s < 1.0, s, np.nan)))
-
-
 def find_peaks(pattern: Pattern, *, limit: int = 100, deadline: float = math.inf) -> Peaks:
     """The lines of a pattern, at most `limit` of them from the lowest angle up.
 
@@ -99,13 +91,17 @@ def find_peaks(pattern: Pattern, *, limit: int = 100, deadline: float = math.inf
     x, y = pattern.two_theta, pattern.intensity
     noise = noise_of(pattern)
     width = _typical_fwhm(x, y, noise)
-    candidates, strength = _candidates(x, y, noise, width)
+    candidates, strength, excess = _candidates(x, y, noise, width)
+    noise = noise * excess
     lines = _lines_of(pattern, candidates, strength, width, noise)
     if lines.second is not None:
-        candidates = _without_partners(candidates, strength, lines, width)
-    candidates = candidates[: 2 * limit]
-    fits = [_fit_group(x, y, noise, group, width, lines) for group in _groups(candidates, width, lines)]
-    found = [row for rows in fits for row in rows]
+        candidates, strength = _without_partners(candidates, strength, lines, width)
+    lines = replace(lines, axial=_axial(x, y, noise, candidates, strength, width, lines))
+    found: list[tuple[float, ...]] = []
+    for group in _groups(candidates[: 2 * limit], width, lines):
+        if time.perf_counter() > deadline:
+            break
+        found += _fit_group(x, y, noise, group, width, lines)
     found.sort()
     table = np.array(found[:limit]).reshape(-1, 5)
     return Peaks(
@@ -116,6 +112,16 @@ def find_peaks(pattern: Pattern, *, limit: int = 100, deadline: float = math.inf
         fwhm=table[:, 4],
         wavelength=lines.wavelength,
         doublet=lines.second is not None,
+        axial=lines.axial,
+        stray=stray_lines(
+            table[:, 0],
+            table[:, 1],
+            table[:, 2],
+            table[:, 3],
+            table[:, 4],
+            lines.wavelength,
+            pattern.radiation,
+        ),
     )
 
 
@@ -200,65 +206,138 @@ def _floor(y: Floats, window: int | None = None) -> Floats:
     return np.interp(np.arange(len(y)), centre, level)
 
 
-def _candidates(x: Floats, y: Floats, noise: Floats, width: Floats) -> tuple[Floats, Floats]:
-    """Angles and signal over noise of the maxima of the filtered pattern, ascending in angle."""
+def _candidates(x: Floats, y: Floats, noise: Floats, width: Floats) -> tuple[Floats, Floats, float]:
+    """Angles and signal over noise of the maxima of the filtered pattern, ascending in angle.
+
+    The third value is the factor by which noise exceeds `noise`, 1 or above.
+    """
     step = float(np.median(np.diff(x)))
     fine = np.arange(x[0], x[-1] + 0.5 * step, step)
     if len(fine) != len(x) or not np.allclose(fine, x, atol=0.1 * step):
         y, noise = np.interp(fine, x, y), np.interp(fine, x, noise)
-    best = np.full(len(fine), -np.inf)
-    # Filters of a few widths, each used where lines are about as wide.
     local = _fwhm_at(width, fine)
+    narrow, excess = _filtered(y, noise, local, step)
+    at, top = _maxima(narrow)
+    broad, _ = _filtered(y, noise, 2.2 * local, step)
+    more, more_top = _maxima(broad)
+    if len(at) and len(more):
+        # What the narrow filter sees as one line or several, it places better.
+        near = np.abs(fine[at][:, None] - fine[more]).min(axis=0)
+        fresh = near > 1.5 * local[more]
+        more, more_top = more[fresh], more_top[fresh]
+    places = np.concatenate([_placed(narrow, at), _placed(broad, more)])
+    order = np.argsort(places)
+    return fine[0] + step * places[order], np.concatenate([top, more_top])[order], excess
+
+
+def _filtered(y: Floats, noise: Floats, local: Floats, step: float) -> tuple[Floats, float]:
+    """Filtered signal over its noise [n], with filters of a few widths, each used where lines are about as
+    wide; and the factor by which it scatters more than `noise` says, 1 or above (taken out already).
+
+    The scatter is that of the quiet quarter of the pattern, by blocks: lines add to it, noise alone does not.
+    """
+    best = np.full(len(y), -np.inf)
     nodes = np.unique(np.round(np.geomspace(local.min(), max(local.max(), local.min() * 1.001), 4), 6))
     nearest = np.abs(np.log(local[:, None] / nodes)).argmin(axis=1)
     for j, fwhm in enumerate(nodes):
-        sigma = max(0.8 * fwhm / 2.3548 / step, 0.6)
+        sigma = min(max(0.8 * fwhm / 2.3548 / step, 0.6), max(len(y) / 12, 0.6))
         reach = int(np.ceil(4.5 * sigma))
         u = np.arange(-reach, reach + 1) / sigma
         kernel = (1 - u**2) * np.exp(-0.5 * u**2)
         kernel -= kernel.mean()
-        pad = (np.pad(y, reach, mode="reflect"), np.pad(noise**2, reach, mode="reflect"))
-        ratio = np.convolve(pad[0], kernel, "valid") / np.sqrt(np.convolve(pad[1], kernel**2, "valid"))
-        best = np.where(nearest == j, ratio, best)
-    inner = best[1:-1]
-    at = np.flatnonzero((inner > DETECT) & (inner >= best[:-2]) & (inner > best[2:])) + 1
-    # A parabola through three points places the maximum between them.
-    left, top, right = best[at - 1], best[at], best[at + 1]
+        signal_ = fftconvolve(np.pad(y, reach, mode="reflect"), kernel, "valid")
+        variance = fftconvolve(np.pad(noise**2, reach, mode="reflect"), kernel**2, "valid")
+        best = np.where(nearest == j, signal_ / np.sqrt(np.maximum(variance, 1e-300)), best)
+    block = int(np.clip(6 * np.median(local) / step, _BLOCK, max(len(y) // 12, 3)))
+    n = len(y) // block
+    if n < 4:
+        return best, 1.0
+    scatter = np.median(np.abs(best[: n * block].reshape(n, block)), axis=1) / 0.6745
+    excess = max(float(np.percentile(scatter, 25)), 1.0)
+    return best / excess, excess
+
+
+def _maxima(ratio: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+    inner = ratio[1:-1]
+    at = np.flatnonzero((inner > DETECT) & (inner >= ratio[:-2]) & (inner > ratio[2:])) + 1
+    return at, ratio[at]
+
+
+def _placed(ratio: Floats, at: npt.NDArray[np.int64]) -> Floats:
+    """Places of maxima, in points, by a parabola through three of them."""
+    left, top, right = ratio[at - 1], ratio[at], ratio[at + 1]
     bend = left - 2 * top + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    return fine[at] + step * np.clip(shift, -0.5, 0.5), top
+    return at + np.clip(shift, -0.5, 0.5)
 
 
-def _lines_of(pattern: Pattern, candidates: Floats, strength: Floats, width: Floats, noise: Floats) -> _Lines:
+def _axial(
+    x: Floats, y: Floats, noise: Floats, candidates: Floats, strength: Floats, width: Floats, lines: LineModel
+) -> float:
+    """Axial divergence (S + H) / L with which strong lines of low angle are fitted best; 0 where none helps.
+
+    The chi-squared of a few lines that stand alone is asked at each of AXIAL; each line has one vote, as a
+    misfit of its own must not decide.
+    """
+    fwhm = _fwhm_at(width, candidates)
+    seen = np.degrees(0.5 * max(AXIAL) ** 2 / np.tan(np.radians(np.clip(candidates, 1.0, 80.0)))) > 0.4 * fwhm
+    useful = np.flatnonzero(seen & (strength > 15.0) & (candidates < 80.0))
+    loss = np.zeros(len(AXIAL))
+    used = 0
+    for i in useful[np.argsort(-strength[useful])]:
+        other = np.abs(candidates - candidates[i])
+        if ((other > 0) & (other < 5 * fwhm[i]) & (strength > 0.03 * strength[i])).any():
+            continue
+        chi2 = []
+        for axial in AXIAL:
+            group = PeakGroup(x, y, noise, candidates[i : i + 1], float(fwhm[i]), replace(lines, axial=axial))
+            chi2.append(group.chi2(group.solve()) / max(len(group.x) - 6, 1))
+        loss += np.log(np.maximum(chi2, 0.5))
+        used += 1
+        if used == 6:
+            break
+    if used < 2 or loss[0] - loss.min() < 0.1 * used:
+        return 0.0
+    at = int(np.argmin(loss))
+    if 0 < at < len(AXIAL) - 1:
+        bend = loss[at - 1] - 2 * loss[at] + loss[at + 1]
+        shift = 0.5 * (loss[at - 1] - loss[at + 1]) / bend if bend > 0 else 0.0
+        return float(AXIAL[at] + np.clip(shift, -0.5, 0.5) * (AXIAL[1] - AXIAL[0]))
+    return float(AXIAL[at])
+
+
+def _lines_of(
+    pattern: Pattern, candidates: Floats, strength: Floats, width: Floats, noise: Floats
+) -> LineModel:
     """Which wavelengths the lines have: stated, implied by a mean K-alpha, or tested on the pattern."""
     radiation = pattern.radiation
     if radiation.kind != "x-ray":
-        return _Lines(radiation.wavelength)
+        return LineModel(radiation.wavelength)
     if radiation.wavelength2 is not None:
-        return _Lines(radiation.wavelength, radiation.wavelength2, radiation.ratio)
+        return LineModel(radiation.wavelength, radiation.wavelength2, radiation.ratio)
     for first, second, _ in ANODES.values():
         mean = (2 * first + second) / 3
         if abs(radiation.wavelength / mean - 1) < 2e-4:
-            return _Lines(first, second)
+            return LineModel(first, second)
         if abs(radiation.wavelength / first - 1) < _NEAR_ANODE:
-            doublet = _Lines(radiation.wavelength, radiation.wavelength * second / first)
+            doublet = LineModel(radiation.wavelength, radiation.wavelength * second / first)
             return (
                 doublet
                 if _has_partner(pattern, candidates, strength, width, noise, doublet)
-                else _Lines(radiation.wavelength)
+                else LineModel(radiation.wavelength)
             )
-    return _Lines(radiation.wavelength)
+    return LineModel(radiation.wavelength)
 
 
 def _has_partner(
-    pattern: Pattern, candidates: Floats, strength: Floats, width: Floats, noise: Floats, doublet: _Lines
+    pattern: Pattern, candidates: Floats, strength: Floats, width: Floats, noise: Floats, doublet: LineModel
 ) -> bool:
     """Whether strong lines are fitted better with a K-alpha2 than without (summed chi-squared)."""
     fwhm = _fwhm_at(width, candidates)
     parted = np.nan_to_num(doublet.partner(candidates), nan=0.0) - candidates
     # Only lines whose second one would show, strongest first, and not those on a stronger one's flank.
     useful = np.flatnonzero(parted > 0.3 * fwhm)
-    single = _Lines(doublet.wavelength)
+    single = LineModel(doublet.wavelength)
     x, y = pattern.two_theta, pattern.intensity
     gain, used = 0.0, 0
     for i in useful[np.argsort(-strength[useful])]:
@@ -278,12 +357,14 @@ def _has_partner(
     return gain > 0.0
 
 
-def _misfit(x: Floats, y: Floats, noise: Floats, group: Floats, width: Floats, lines: _Lines) -> float:
-    model = _Group(x, y, noise, group, width, lines)
+def _misfit(x: Floats, y: Floats, noise: Floats, group: Floats, width: Floats, lines: LineModel) -> float:
+    model = PeakGroup(x, y, noise, group, float(_fwhm_at(width, group.mean())), lines)
     return model.chi2(model.solve())
 
 
-def _without_partners(candidates: Floats, strength: Floats, lines: _Lines, width: Floats) -> Floats:
+def _without_partners(
+    candidates: Floats, strength: Floats, lines: LineModel, width: Floats
+) -> tuple[Floats, Floats]:
     """Candidates less those that are the second wavelength's line of a stronger one."""
     keep = np.ones(len(candidates), dtype=bool)
     partner = lines.partner(candidates)
@@ -295,10 +376,10 @@ def _without_partners(candidates: Floats, strength: Floats, lines: _Lines, width
         weaker = strength < 0.85 * strength[i]
         if separate:
             keep &= ~(near & weaker & (np.arange(len(candidates)) != i))
-    return candidates[keep]
+    return candidates[keep], strength[keep]
 
 
-def _groups(candidates: Floats, width: Floats, lines: _Lines) -> list[Floats]:
+def _groups(candidates: Floats, width: Floats, lines: LineModel) -> list[Floats]:
     """Candidates parted into groups that overlap, none longer than _GROUP."""
     if not len(candidates):
         return []
@@ -316,121 +397,27 @@ def _groups(candidates: Floats, width: Floats, lines: _Lines) -> list[Floats]:
     return done
 
 
-class _Group:
-    """Overlapped lines on a sloping background. Parameters: positions [k], areas [k], log FWHM, eta,
-    background at both ends."""
-
-    def __init__(self, x: Floats, y: Floats, noise: Floats, start: Floats, width: Floats, lines: _Lines):
-        self.k = len(start)
-        self.lines = lines
-        self.fwhm0 = float(_fwhm_at(width, np.array([start.mean()]))[0])
-        last = start[-1]
-        if lines.second is not None:
-            last = float(np.nan_to_num(lines.partner(start[-1:]), nan=last)[0])
-        low, high = start[0] - 2.5 * self.fwhm0, last + 2.5 * self.fwhm0
-        first, stop = np.searchsorted(x, [low, high])
-        if stop - first < 2 * self.k + 5:
-            missing = 2 * self.k + 5 - (stop - first)
-            first, stop = max(0, first - missing), min(len(x), stop + missing)
-        self.x, self.y, self.noise = x[first:stop], y[first:stop], noise[first:stop]
-        self.start = start
-
-    def _profile(self, at: Floats, fwhm: float, eta: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """[n, k] area-1 profiles and derivatives by position, log FWHM and eta."""
-        u = (self.x[:, None] - at) / fwhm
-        lorentz = (2 / np.pi) / fwhm / (1 + 4 * u * u)
-        gauss = np.sqrt(_FOUR_LN2 / np.pi) / fwhm * np.exp(-_FOUR_LN2 * u * u)
-        value = eta * lorentz + (1 - eta) * gauss
-        slope = -u * (eta * lorentz * 8 / (1 + 4 * u * u) + (1 - eta) * gauss * 2 * _FOUR_LN2)
-        return value, -slope / fwhm, -(value + slope * u), lorentz - gauss
-
-    def model(self, p: Floats) -> tuple[Floats, Floats]:
-        """Calculated pattern [n] and its Jacobian [n, parameters]."""
-        k = self.k
-        at, area, fwhm, eta = p[:k], p[k : 2 * k], float(np.exp(p[2 * k])), float(p[2 * k + 1])
-        value, by_at, by_width, by_eta = self._profile(at, fwhm, eta)
-        if self.lines.second is not None:
-            r = self.lines.ratio
-            other = self._profile(np.nan_to_num(self.lines.partner(at), nan=1e3), fwhm, eta)
-            value, by_at, by_width, by_eta = (
-                (a + r * b) / (1 + r) for a, b in zip((value, by_at, by_width, by_eta), other, strict=True)
-            )
-        t = (self.x - self.x[0]) / max(self.x[-1] - self.x[0], 1e-9)
-        jacobian = np.column_stack([by_at * area, value, by_width @ area, by_eta @ area, 1 - t, t])
-        return value @ area + p[-2] * (1 - t) + p[-1] * t, jacobian
-
-    def chi2(self, p: Floats) -> float:
-        """Sum of squared weighted residuals."""
-        return float((((self.y - self.model(p)[0]) / self.noise) ** 2).sum())
-
-    def solve(self, rounds: int = 40) -> Floats:
-        """Levenberg-Marquardt from the candidates; areas stay non-negative, lines near where they began."""
-        k, fwhm0 = self.k, self.fwhm0
-        ends = (float(np.percentile(self.y[: max(3, len(self.y) // 5)], 25)),)
-        ends += (float(np.percentile(self.y[-max(3, len(self.y) // 5) :], 25)),)
-        height = np.interp(self.start, self.x, self.y) - min(ends)
-        p = np.concatenate([self.start, np.maximum(height, 0) * fwhm0, [np.log(fwhm0), 0.5], ends])
-        low = np.concatenate(
-            [self.start - 0.5 * fwhm0, np.zeros(k), [np.log(0.4 * fwhm0), 0.0], [-np.inf, -np.inf]]
-        )
-        high = np.concatenate(
-            [self.start + 0.5 * fwhm0, np.full(k, np.inf), [np.log(2.2 * fwhm0), 1.0], [np.inf, np.inf]]
-        )
-        damping, chi2 = 1e-3, self.chi2(p)
-        for _ in range(rounds):
-            calculated, jacobian = self.model(p)
-            weighted = jacobian / self.noise[:, None]
-            normal = weighted.T @ weighted
-            gradient = weighted.T @ ((self.y - calculated) / self.noise)
-            diagonal = np.diag(normal).copy()
-            diagonal[diagonal <= 0] = 1.0
-            improved = False
-            for _ in range(5):
-                step = np.linalg.solve(
-                    normal + np.diag(damping * diagonal + 1e-12 * diagonal.max()), gradient
-                )
-                trial = np.clip(p + step, low, high)
-                trial_chi2 = self.chi2(trial)
-                if trial_chi2 < chi2:
-                    improved = chi2 - trial_chi2 > 1e-5 * chi2
-                    p, chi2, damping = trial, trial_chi2, max(damping / 5, 1e-9)
-                    break
-                damping *= 6
-            if not improved:
-                break
-        return p
-
-    def errors(self, p: Floats) -> Floats:
-        """Standard errors of the parameters, widened by the misfit where it is above 1."""
-        weighted = self.model(p)[1] / self.noise[:, None]
-        normal = weighted.T @ weighted
-        scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
-        inverse = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-10)
-        freedom = max(len(self.x) - len(p), 1)
-        return np.sqrt(np.maximum(np.diag(inverse), 0) * max(self.chi2(p) / freedom, 1.0)) / scale
-
-
 def _fit_group(
-    x: Floats, y: Floats, noise: Floats, start: Floats, width: Floats, lines: _Lines
-) -> list[tuple[float, float, float, float, float]]:
+    x: Floats, y: Floats, noise: Floats, start: Floats, width: Floats, lines: LineModel
+) -> list[tuple[float, ...]]:
     """(two_theta, sigma, area, significance, fwhm) of the lines of a group that are kept."""
     while len(start):
-        group = _Group(x, y, noise, start, width, lines)
+        group = PeakGroup(x, y, noise, start, float(_fwhm_at(width, start.mean())), lines)
         if len(group.x) < 2 * group.k + 5:
             return []
         p = group.solve()
-        error = group.errors(p)
+        error, area_error = group.errors(p)
         k = group.k
         at, area = p[:k], p[k : 2 * k]
         fwhm = float(np.exp(p[2 * k]))
-        significance = area / np.maximum(error[k : 2 * k], 1e-300)
+        significance = area / np.maximum(area_error, 1e-300)
         lost = (significance < KEEP) | (area <= 0)
         merged = np.zeros(k, dtype=bool)
         merged[1:] = np.diff(at) < 0.25 * fwhm
         if not (lost | merged).any():
             sigma = np.maximum(error[:k], 0.01 * fwhm)
             columns = (at, sigma, area, significance, np.full(k, fwhm))
-            return [tuple(map(float, row)) for row in zip(*columns, strict=True)]  # type: ignore[misc]
+            return [tuple(map(float, row)) for row in zip(*columns, strict=True)]
         # One at a time, the least significant first: its neighbours take over what was its.
         worst = np.argmin(np.where(lost | merged, significance, np.inf))
         start = np.delete(at, worst)
