@@ -10,6 +10,7 @@ from eg_agent.cli.demo import demo
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
 from eg_agent.cli.schema import schema
+from eg_agent.cli.verify import verify
 from eg_agent.errors import EgAgentError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command()(demo)
 app.command()(groups)
 app.command()(identify)
 app.command()(schema)
+app.command()(verify)
 
 
 def run() -> None:
