@@ -251,9 +251,10 @@ def config(name: str) -> TrainConfig:
 def config_of(data: Mapping[str, Any]) -> TrainConfig:
     """The `TrainConfig` that a state's index holds; a field from after its time has its default."""
     try:
-        return TypeAdapter(TrainConfig).validate_json(json.dumps(dict(data)))
+        return TypeAdapter(TrainConfig).validate_json(json.dumps(data))
     except ValidationError as error:
+        name = data.get("name") if isinstance(data, Mapping) else data
         raise BadInput(
-            f"the run's configuration {data.get('name')!r} was written by another version "
+            f"the run's configuration {name!r} was written by another version "
             f"({error.errors()[0]['msg']}); known now: {', '.join(CONFIGS)}."
         ) from error

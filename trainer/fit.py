@@ -69,9 +69,7 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
     data = open_data(request.corpus, config, device)
     if config.begin_from and state is None:
         parent_network(config)  # a user's error is told before anything is written
-    request.out.mkdir(parents=True, exist_ok=True)
-    asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
-    write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
+    begin_folder(config, request)
     context = LocalContext(device, state, deadline=deadline)
     run = make_run(config, budget, data, request, device)
     log = log or RunLog(request.out, tensorboard=request.tensorboard)
@@ -85,6 +83,18 @@ def fit(config: TrainConfig, budget: Budget, request: Request, *, log: RunLog | 
     finally:
         log.close()
     return training
+
+
+def begin_folder(config: TrainConfig, request: Request) -> None:
+    """Make OUT and write what was asked for; BadInput when it cannot be written."""
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"--out {request.out} cannot be made ({error.strerror}): choose another folder."
+        ) from error
+    asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
+    write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
 
 
 def make_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from eg_agent.errors import MissingExtra
+from eg_agent.errors import BadInput, MissingExtra
+from eg_agent.model.checkpoint import write_atomically
 from trainer.loss import LossParts
 
 if TYPE_CHECKING:
@@ -156,12 +158,18 @@ class RunLog:
 
     def _write(self, name: str, row: Mapping[str, float], step: int) -> None:
         path = self.folder / name
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            fresh = not path.exists()
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise BadInput(
+                f"{path} could not be written ({error.strerror}): free some space; "
+                "the same command goes on from the last saved state."
+            ) from error
         if self.writer is not None:
             for key, value in row.items():
                 self.writer.add_scalar(f"{name.removesuffix('.csv')}/{key}", value, step)
@@ -178,7 +186,8 @@ def _keep_rows_up_to(path: Path, step: int) -> None:
     if not rows:
         path.unlink()
         return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=names)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=names)
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

@@ -40,6 +40,8 @@ from trainer.state import flatten_optimizer, read_index, read_tensors, restore_o
 
 #: Steps without a finite gradient, one after the other, that end a run.
 SKIPS_ALLOWED = 20
+#: What a run that goes on must find in its state's index.
+RESUMED = ("config", "corpus", "step", "patterns", "seconds", "held_out")
 #: Patterns that are made at once: as many steps' as go into it.
 PATTERNS_TOGETHER = 256
 
@@ -139,7 +141,10 @@ def start(run: Run, context: Context) -> Training:
 def resume(training: Training, run: Run, folder: Path) -> None:
     """Restore a state into a fresh `Training`; BadInput when it belongs to another configuration."""
     index, tensors = read_index(folder), read_tensors(folder)
-    if not same_config(index, run.config) or index.get("corpus") != run.corpus:
+    missing = [key for key in RESUMED if key not in index]
+    if missing:
+        raise BadInput(f"{folder} is no state of a training run: its index does not say {missing[0]!r}.")
+    if config_of(index["config"]) != run.config or index["corpus"] != run.corpus:
         raise BadInput(
             f"{folder} was trained with another configuration, seed or corpus: "
             "use the same, another --out, or --resume never to start again."
@@ -151,14 +156,6 @@ def resume(training: Training, run: Run, folder: Path) -> None:
     training.step, training.patterns = index["step"], index["patterns"]
     training.seconds, training.held_out = index["seconds"], index["held_out"]
     training.parent = Parent.of_index(index)
-
-
-def same_config(index: Mapping[str, Any], config: TrainConfig) -> bool:
-    """Whether a state's index holds this configuration, fields that did not exist yet at their defaults."""
-    try:
-        return config_of(index["config"]) == config
-    except (BadInput, KeyError, TypeError):
-        return False
 
 
 def machine(device: torch.device) -> str:

@@ -52,22 +52,35 @@ def shards(tensors: Mapping[str, Tensor], max_bytes: int) -> Iterator[dict[str, 
 def write_state(
     run: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], max_shard_mb: float
 ) -> Path:
-    """Write a state and make it the current one; returns its folder. BadInput when the disk is full."""
+    """Write a state and make it the current one; returns its folder.
+
+    BadInput when the disk is full or the folder cannot be written; what was written is removed again, and
+    the state before is the current one as it was.
+    """
     new, current, old = (run / name for name in ("state.new", "state", "state.old"))
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    listing = []
-    for i, part in enumerate(shards(tensors, int(max_shard_mb * 2**20))):
-        content = save_tensors({n: t.detach().cpu().contiguous() for n, t in part.items()})
-        name = f"shard-{i:03d}.safetensors"
-        write_atomically(new / name, content)
-        listing.append({"file": name, "sha256": hashlib.sha256(content).hexdigest()})
-    index = {**meta, "shards": listing}
-    write_atomically(new / INDEX, (json.dumps(index, indent=1) + "\n").encode())
-    shutil.rmtree(old, ignore_errors=True)
-    if current.exists():
-        current.rename(old)
-    new.rename(current)
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        listing = []
+        for i, part in enumerate(shards(tensors, int(max_shard_mb * 2**20))):
+            content = save_tensors({n: t.detach().cpu().contiguous() for n, t in part.items()})
+            name = f"shard-{i:03d}.safetensors"
+            write_atomically(new / name, content)
+            listing.append({"file": name, "sha256": hashlib.sha256(content).hexdigest()})
+        index = {**meta, "shards": listing}
+        write_atomically(new / INDEX, (json.dumps(index, indent=1) + "\n").encode())
+        shutil.rmtree(old, ignore_errors=True)
+        if current.exists():
+            current.rename(old)
+        new.rename(current)
+    except BadInput:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    except OSError as error:
+        raise BadInput(
+            f"the training state {new} could not be written ({error.strerror}): free some space, or choose "
+            "another --out; the state before is intact."
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
     return current
 

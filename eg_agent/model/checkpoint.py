@@ -115,28 +115,45 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside `path` and rename, so that a full disk or a kill leaves the old file whole."""
-    part = path.with_name(path.name + ".part")
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: none takes its name before all are on the disk.
+
+    BadInput when one cannot be written; then all are as they were.
+    """
+    parts = {path: path.with_name(path.name + ".part") for path in contents}
+    path = next(iter(parts))
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        for path, part in parts.items():
+            with part.open("wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
         raise BadInput(
             f"{path} could not be written ({error.strerror}): free some space, or choose another folder."
         ) from error
 
 
 def save_checkpoint(path: str | Path, network: Network, card: Card, *, half: bool = True) -> Card:
-    """Write PATH.safetensors and PATH.json, each atomically; returns the card with the weights' hash.
+    """Write PATH.safetensors and PATH.json, both or neither; returns the card with the weights' hash.
 
     half: store matrices as fp16 (vectors, so biases and norms, stay fp32); they are used as fp32.
     """
     path = Path(path)
     path = path.with_name(path.name.removesuffix(".json").removesuffix(".safetensors"))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"folder {path.parent} cannot be made ({error.strerror}): choose another one."
+        ) from error
     tensors = {}
     for name, value in network.state_dict().items():
         shrink = half and value.is_floating_point() and value.ndim > 1
@@ -148,8 +165,12 @@ def save_checkpoint(path: str | Path, network: Network, card: Card, *, half: boo
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         card_version=CARD_VERSION,
     )
-    write_atomically(path.with_name(path.name + ".safetensors"), weights)
-    write_atomically(path.with_name(path.name + ".json"), (to_json(card, indent=1) + "\n").encode())
+    write_together(
+        {
+            path.with_name(path.name + ".safetensors"): weights,
+            path.with_name(path.name + ".json"): (to_json(card, indent=1) + "\n").encode(),
+        }
+    )
     return card
 
 

@@ -30,7 +30,7 @@ from trainer.cluster.session import connected, require_ray
 from trainer.cluster.storage import Storage, open_storage
 from trainer.config import Budget, TrainConfig
 from trainer.data import open_data
-from trainer.fit import Request, export
+from trainer.fit import Request, begin_folder, export
 from trainer.parent import Files, parent_files
 from trainer.state import find_state, read_index
 
@@ -92,9 +92,7 @@ def fit_on_ray(
     with connected(cluster.address, cpus=cluster.workers[0] * threads):
         if request.resume == "never":
             storage.clear()
-        request.out.mkdir(parents=True, exist_ok=True)
-        asked = {"corpus": str(request.corpus.resolve()), "config": config.name, "seed": config.seed}
-        write_atomically(request.out / "run.json", (json.dumps(asked, indent=1) + "\n").encode())
+        begin_folder(config, request)
         launch = _Launch(config, budget, request, cluster, storage, console)
         result = launch.run(request.corpus.read_bytes(), parent, threads, began)
         _bring_home(result.checkpoint, request.out)
