@@ -27,6 +27,8 @@ from simulators.wyckoff.tables import MOST_INDEX, tables
 LONGEST_EDGE = 40.0
 #: A place is looked for with this much more room than the least distance, squared.
 COMFORT = 1.44
+#: Cells are widened in steps of one over this.
+STRETCH_STEPS = 4096
 #: Crystals are placed together by number of sites and by the size of their general orbit.
 _MANY_SITES = 12
 _ORBIT_CLASSES = (4, 16)
@@ -104,7 +106,9 @@ class Placing:
             rows = rows[room[rows] < 1.0]
             if not len(rows):
                 break
-        stretch = room.clamp(min=1e-3, max=1.0).rsqrt()
+        # In whole steps, so that the last bit of a distance does not show in the cell.
+        stretch = (room.clamp(min=1e-3).rsqrt() * STRETCH_STEPS).ceil() / STRETCH_STEPS
+        stretch = torch.where(room < 1.0, stretch, 1.0)
         cell = torch.cat([cell[:, :3] * stretch[:, None], cell[:, 3:]], 1)
         return Placed(cell, metric * (stretch * stretch)[:, None], free, kept)
 

@@ -36,7 +36,7 @@ from simulators.crystal import Crystal
 
 POINTS = 4250
 SEED = 11
-BATCH = 2048
+BATCH = 1024
 #: Seconds of processor time for each figure, and the least and most crystals of the slow ones.
 SECONDS, LEAST, MOST = 8.0, 8, 60
 #: At least this much (patterns a second; times pymatgen; MiB).

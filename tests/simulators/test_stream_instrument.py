@@ -14,7 +14,7 @@ from simulators.counter_random import CounterRandom
 from simulators.stream_config import InstrumentRanges, Lamp, stage2
 from simulators.stream_crystal import Lines
 from simulators.stream_instrument import Instruments, Optics, Points, intensity_factor, reach
-from simulators.stream_profile import Profiles, five_smooth, padua_points
+from simulators.stream_profile import Profiles, good_length, padua_points
 
 CPU = torch.device("cpu")
 START, STEP, LENGTH = 5.0, 0.02, 4251
@@ -185,7 +185,7 @@ def test_padua_points_and_lengths():
         )
         == 10
     )
-    assert five_smooth(4475) == 4500
+    assert good_length(4475) == 4608
     assert float(reach(optics(wavelength=2.289726))[0]) < 90.0 < float(reach(optics())[0])
 
 

@@ -62,7 +62,7 @@ def test_centres_at_the_origin_are_those_of_spglib():
 
 @pytest.mark.parametrize("number", [2, 14, 15, 62, 88, 141, 148, 166, 167, 194, 205, 227, 230])
 def test_half_of_the_atoms_stand_for_all(number):
-    """Weighted cosines over the kept atoms are the sum over the orbit, at reflections that the centring allows."""
+    """Weighted cosines over the kept atoms are the sum over the orbit, at reflections of the lattice."""
     t = tables()
     shape, origin, rotation, translation, images, count, weight = position_tables()
     vectors = t.centring[number - 1, : t.centring_count[number - 1]] / TRANSLATION_DENOMINATOR
