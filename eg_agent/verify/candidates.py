@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.symmetry import Setting, groups, settings
-from eg_agent.verify.lines import Lines
+from eg_agent.verify.lines import Lines, dimensions
 from eg_agent.verify.metric import MetricSystem
 
 # Crystal families whose conventional cells a metric system's cell can be, in the same axes.
@@ -25,10 +25,14 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A setting and how many reflections of each line it allows ([k], 0: the line is forbidden)."""
+    """A setting and how many reflections of each line it allows ([k], 0: the line is forbidden).
+
+    absent: [3] reflections that it forbids on axes, in zones, and of general indices (`lines.dimensions`).
+    """
 
     setting: Setting
     allowed: npt.NDArray[np.float64]
+    absent: npt.NDArray[np.float64]
 
 
 def candidate_settings(system: MetricSystem, numbers: Iterable[int] | None) -> tuple[Setting, ...]:
@@ -50,12 +54,13 @@ def candidate_settings(system: MetricSystem, numbers: Iterable[int] | None) -> t
     return tuple(found)
 
 
-def candidates_on(lines: Lines, chosen: tuple[Setting, ...]) -> list[Candidate]:
+def candidates_on(lines: Lines, chosen: tuple[Setting, ...], system: MetricSystem) -> list[Candidate]:
     """The settings with the lines that they allow."""
     n = len(lines)
-    return [
-        Candidate(
-            setting, 2.0 * np.bincount(lines.line[~setting.absent(lines.members)], minlength=n).astype(float)
-        )
-        for setting in chosen
-    ]
+    dimension = dimensions(lines.members, system) - 1
+    found = []
+    for setting in chosen:
+        absent = setting.absent(lines.members)
+        allowed = 2.0 * np.bincount(lines.line[~absent], minlength=n).astype(float)
+        found.append(Candidate(setting, allowed, np.bincount(dimension[absent], minlength=3).astype(float)))
+    return found

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import gaussian_filter1d
 
+from eg_agent.verify.foreign import Foreign, foreign_lines
 from eg_agent.verify.lines import Lines, blended, merge
 from eg_agent.verify.nnls import nnls_normal
 from eg_agent.verify.pawley import Fit, Problem, Solution, jacobian, regularised, solve
@@ -26,6 +27,8 @@ Floats = npt.NDArray[np.float64]
 BLEND = 0.2
 #: Lines above this many standard errors, and at most so many, get a shape of their own.
 STRONG, MOST_STRONG = 25.0, 90
+#: Half-width in FWHM of where a foreign line's own misfit stays.
+FOREIGN_ZONE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Likelihood:
     two_theta: [k] degrees at the first wavelength; precision H: [k, k]; moment c: [k]; intensity [k]
     non-negative best values; sigma [k] standard errors; shape_error: fitted r.m.s. of the lines' own
     shifts, relative broadenings and Lorentzian fractions; inflation: [n] of the variance of points.
+    foreign: lines of another phase, marginalised too.
     """
 
     lines: Lines
@@ -48,6 +52,7 @@ class Likelihood:
     solution: Solution
     problem: Problem
     weight: Floats
+    foreign: Foreign
 
 
 @dataclass(slots=True)
@@ -66,10 +71,11 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
     problem, solution = _blend(fit)
     data = problem.data
     k = len(problem.lines)
-    blocks = _columns(fit, problem, solution)
+    foreign = foreign_lines(problem, solution, fit.parameters.shape)
+    blocks = _columns(fit, problem, solution, foreign)
     y = data.y - data.background
     weight = 1.0 / data.variance
-    prior = _dense_prior(fit, problem)
+    prior = np.concatenate([_dense_prior(fit, problem), foreign.prior])
     spread = np.array([0.03, 0.05, 0.15])
     inflation = np.ones(data.grid.size)
     q = blocks.strong.size
@@ -90,7 +96,7 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
         x, passive = nnls_normal(full, part, nonnegative, start=passive)
         if q:
             spread = _shape_spread(full, x, passive, k, q, spread)
-        inflation = _inflation(y - _predict(blocks, x), weight, solution, problem)
+        inflation = _inflation(y - _predict(blocks, x), weight, solution, problem, foreign)
         full, part = equations()
     rest = full[k:, k:]
     factor = cho_factor(rest, lower=True, check_finite=False)
@@ -118,6 +124,7 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
         solution,
         problem,
         weight / inflation,
+        foreign,
     )
 
 
@@ -133,7 +140,7 @@ def _blend(fit: Fit) -> tuple[Problem, Solution]:
     return problem, solution
 
 
-def _columns(fit: Fit, problem: Problem, solution: Solution) -> _Blocks:
+def _columns(fit: Fit, problem: Problem, solution: Solution, foreign: Foreign) -> _Blocks:
     profile = solution.profile
     assert profile.by_position is not None
     assert profile.by_fwhm is not None
@@ -155,7 +162,7 @@ def _columns(fit: Fit, problem: Problem, solution: Solution) -> _Blocks:
         solution.dense,
         own,
         strong,
-        np.hstack([problem.background, jacobian(problem, fit.parameters, solution)]),
+        np.hstack([problem.background, jacobian(problem, fit.parameters, solution), foreign.columns]),
         profile,
     )
 
@@ -224,19 +231,32 @@ def _shape_spread(
     return np.clip(np.sqrt(second.mean(axis=1)), [0.003, 0.005, 0.02], [0.2, 0.4, 0.5])
 
 
-def _inflation(residual: Floats, weight: Floats, solution: Solution, problem: Problem) -> Floats:
+def _inflation(
+    residual: Floats, weight: Floats, solution: Solution, problem: Problem, foreign: Foreign
+) -> Floats:
     """[n] local factor on the variance, from the residual smoothed as a line would smooth it.
 
     A residual correlated over a line's width counts in full: it is filtered by a Gaussian of a line's
-    width, in units of its standard error, and its mean square taken over some 12 widths.
+    width, in units of its standard error, and its mean square taken over some 12 widths. What is left of
+    a foreign line counts where it is and says nothing of its neighbours.
     """
-    step = problem.data.step
+    grid, step = problem.data.grid, problem.data.step
     fwhm = float(np.median(solution.width.fwhm))
     points = max(0.7, 0.425 * fwhm / step)
     normalised = residual * np.sqrt(weight)
     white = gaussian_filter1d(normalised, points) * np.sqrt(2.0 * np.sqrt(np.pi) * points)
+    zone = np.zeros(grid.size, dtype=bool)
+    for at in foreign.positions.ravel():
+        zone |= np.abs(grid - at) < FOREIGN_ZONE * fwhm
+    kept = np.where(zone, 1e-6, 1.0)
     wide = 5.0 * fwhm / step
-    local = np.maximum(gaussian_filter1d(white**2, wide), gaussian_filter1d(normalised**2, wide))
+    share = gaussian_filter1d(kept, wide)
+    square = np.maximum(
+        gaussian_filter1d(white**2 * kept, wide), gaussian_filter1d(normalised**2 * kept, wide)
+    )
+    local = square / share
+    if zone.any():
+        local = np.where(zone, np.maximum(local, gaussian_filter1d(white**2, fwhm / step)), local)
     # freedom spent: in places where lines are dense they have absorbed part of the residual
     spent = (len(problem.lines) + problem.background.shape[1]) * 1.0 / residual.size
     return np.maximum(local / max(1.0 - spent, 0.3), 1.0)

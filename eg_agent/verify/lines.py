@@ -98,6 +98,21 @@ def _orbit_keys(hkl: Ints, system: MetricSystem) -> Ints:
     return key
 
 
+def dimensions(hkl: Ints, system: MetricSystem) -> Ints:
+    """[m] 3 for general reflections, 2 for those on a mirror of the holohedry (hk0, hhl), 1 on an axis."""
+    name = _HOLOHEDRY[system.name]
+    symbol = name if isinstance(name, str) else name[system.unique_axis or 0]
+    kept = np.zeros(len(hkl))
+    trace = np.zeros(len(hkl))
+    for operation in gemmi.SpaceGroup(symbol).operations().sym_ops:
+        rotation = np.array(operation.rot, dtype=np.int64) // operation.DEN
+        same = np.all(hkl @ rotation == hkl, axis=1)
+        kept += same
+        trace += same * np.trace(rotation)
+    # the trace of the mean over a reflection's stabiliser is the dimension of what it leaves in place
+    return np.round(trace / kept).astype(np.int64)
+
+
 def lattice_lines(cell: Cell, system: MetricSystem, d_min: float) -> Lines:
     """The lines of the primitive lattice of a cell down to d_min (angstrom), equal spacings merged."""
     metric = reciprocal(cell)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
-from eg_agent.symmetry import N_GROUPS
+from eg_agent.symmetry import N_GROUPS, Setting
 from eg_agent.verify.candidates import Candidate, candidate_settings, candidates_on
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
 from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of
@@ -62,6 +62,50 @@ def verify(
     """
     started = time.perf_counter()
     settings = settings or VerifySettings()
+    checked, system, notes = _axes(cell, candidates)
+    try:
+        evidence = _verified(pattern, checked, system, candidates, settings, started, notes)
+    except NotFitted as error:
+        reason = "; ".join([str(error), *notes]) + "."
+        evidence = Evidence(status="not fitted", reason=reason, cell=checked, lattice=system.primitive)
+    return replace(evidence, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Weighed:
+    """What `verify` works with: the fit, its likelihood, and the candidates with their scores."""
+
+    fit: Fit
+    quality: Quality
+    likelihood: Likelihood
+    candidates: tuple[Candidate, ...]
+    scores: Scores
+
+
+def weigh(
+    pattern: Pattern,
+    cell: Sequence[float],
+    *,
+    candidates: Sequence[int] | None = None,
+    settings: VerifySettings | None = None,
+) -> Weighed:
+    """As `verify`, with what is inside, for studies; raises NotFitted where it answers "not fitted"."""
+    started = time.perf_counter()
+    settings = settings or VerifySettings()
+    checked, system, _ = _axes(cell, candidates)
+    chosen = _chosen(system, candidates)
+    fit = fit_pattern(pattern, checked, system, settings, started + 0.6 * settings.time_limit)
+    quality = quality_of(fit)
+    failure = _failure(quality, fit, settings)
+    if failure:
+        raise NotFitted(failure)
+    likelihood = marginal_likelihood(fit)
+    weighed = candidates_on(likelihood.lines, chosen, system)
+    return Weighed(fit, quality, likelihood, tuple(weighed), score(likelihood, weighed, pattern.radiation))
+
+
+def _axes(cell: Sequence[float], candidates: Sequence[int] | None) -> tuple[Cell, MetricSystem, list[str]]:
+    """The checked cell on its axes, its metric, and what was done to it."""
     checked = check_cell(tuple(cell))
     if candidates is not None and not all(1 <= int(n) <= N_GROUPS for n in candidates):
         raise BadInput(f"candidate groups are numbers from 1 to {N_GROUPS}, got {list(candidates)}.")
@@ -70,13 +114,14 @@ def verify(
         checked = hexagonal_axes(checked)
         notes.append("the rhombohedral cell was put on hexagonal axes")
     system = metric_system(checked)
-    checked = symmetrized(checked, system)
-    try:
-        evidence = _verified(pattern, checked, system, candidates, settings, started, notes)
-    except NotFitted as error:
-        reason = "; ".join([str(error), *notes]) + "."
-        evidence = Evidence(status="not fitted", reason=reason, cell=checked, lattice=system.primitive)
-    return replace(evidence, seconds=time.perf_counter() - started)
+    return symmetrized(checked, system), system, notes
+
+
+def _chosen(system: MetricSystem, numbers: Sequence[int] | None) -> tuple[Setting, ...]:
+    chosen = candidate_settings(system, numbers)
+    if not chosen:
+        raise NotFitted(f"none of the candidate groups can have this {system.name} cell in its axes")
+    return chosen
 
 
 def _verified(
@@ -88,9 +133,7 @@ def _verified(
     started: float,
     notes: list[str],
 ) -> Evidence:
-    chosen = candidate_settings(system, numbers)
-    if not chosen:
-        raise NotFitted(f"none of the candidate groups can have this {system.name} cell in its axes")
+    chosen = _chosen(system, numbers)
     # two thirds of the time are for the refinement; the rest is linear algebra of known cost
     fit = fit_pattern(pattern, cell, system, settings, started + 0.6 * settings.time_limit)
     quality = quality_of(fit)
@@ -111,7 +154,7 @@ def _verified(
     if failure:
         return replace(common, reason="; ".join([failure, *notes]) + ".")
     likelihood = marginal_likelihood(fit)
-    weighed = candidates_on(likelihood.lines, chosen)
+    weighed = candidates_on(likelihood.lines, chosen, system)
     scores = score(likelihood, weighed, pattern.radiation)
     found = _summary(likelihood, weighed, scores, fit, settings)
     lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)

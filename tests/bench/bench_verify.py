@@ -37,7 +37,7 @@ def rows() -> list[tuple[str, float, str, float | None]]:
 
     fit = fit_pattern(pattern, cell, system, settings, time.perf_counter() + 60.0)
     likelihood = marginal_likelihood(fit)
-    candidates = candidates_on(likelihood.lines, chosen)
+    candidates = candidates_on(likelihood.lines, chosen, system)
 
     def fitting() -> Any:
         return fit_pattern(pattern, cell, system, settings, time.perf_counter() + 60.0)

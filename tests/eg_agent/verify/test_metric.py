@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import unique_reflections
-from eg_agent.verify.lines import blended, lattice_lines, merge
+from eg_agent.verify.lines import blended, dimensions, lattice_lines, merge
 from eg_agent.verify.metric import (
     cell_of,
     check_cell,
@@ -129,3 +129,29 @@ def test_rhombohedral_axes_become_hexagonal_ones() -> None:
 def test_an_impossible_cell_is_refused_in_a_sentence(cell: tuple[float, ...], word: str) -> None:
     with pytest.raises(BadInput, match=word):
         check_cell(cell)
+
+
+@pytest.mark.parametrize(
+    ("name", "hkl", "dimension"),
+    [
+        ("orthorhombic", (1, 2, 3), 3),
+        ("orthorhombic", (0, 2, 3), 2),
+        ("orthorhombic", (0, 2, 0), 1),
+        ("monoclinic", (1, 0, 3), 2),
+        ("monoclinic", (0, 2, 0), 1),
+        ("monoclinic", (1, 1, 0), 3),
+        ("tetragonal", (1, 1, 3), 2),
+        ("tetragonal", (0, 0, 4), 1),
+        ("hexagonal", (1, 1, 3), 2),
+        ("hexagonal", (1, 0, 0), 1),
+        ("cubic", (1, 1, 3), 2),
+        ("cubic", (2, 2, 2), 1),
+        ("cubic", (1, 2, 3), 3),
+        ("triclinic", (1, 0, 0), 3),
+    ],
+)
+def test_dimensions_tell_axes_and_zones_from_the_rest(
+    name: str, hkl: tuple[int, int, int], dimension: int
+) -> None:
+    system = metric_system(CELLS[name])
+    assert dimensions(np.array([hkl]), system).tolist() == [dimension]
