@@ -1,4 +1,4 @@
-"""Fit temperature, fusion weight and prior weight on labelled scores. numpy and scipy only.
+"""Fit temperature and its slopes, fusion weight and prior weight on labelled scores. numpy and scipy only.
 
     calibration = fit_temperature(split_scores, aux_logits, log_train_prior, log_prior, labels)
     log_p = apply(calibration, split_scores, aux_logits, log_train_prior, log_prior)
@@ -10,16 +10,16 @@ patterns, `eg-train benchmark --calibrate-folds` fits on folds of measured ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 
 from eg_agent.errors import BadInput
 from eg_agent.model.conformal import ConformalSets, fit_sets
-from eg_agent.model.fusion import Calibration, apply, split_prior
+from eg_agent.model.fusion import Calibration, ambiguity, apply, split_prior
 from eg_agent.model.prior import N_GROUPS, FloatArray, normalised
 
 __all__ = [
@@ -38,9 +38,11 @@ Fusion = Literal["log-pool", "linear", "auto"]
 
 #: Temperatures that a fit may reach; with few labels an unbounded one runs away.
 TEMPERATURES = (0.2, 20.0)
-#: Slopes of log T with the novelty that a fit may reach, and the width of what is expected of them.
-SLOPES = (-0.7, 0.7)
-SLOPE_WIDTH = 0.3
+#: What is expected of the slopes of log T with novelty and with ambiguity, and of the prior's exponent about
+#: 1: standard deviations of normal priors. They matter for few labels only.
+NOVELTY_WIDTH, ENTROPY_WIDTH, PRIOR_WIDTH = 0.3, 2.0, 0.5
+#: Bounds of the two slopes.
+NOVELTY_SLOPES, ENTROPY_SLOPES = (-0.7, 0.7), (-4.0, 4.0)
 
 
 def fit_temperature(
@@ -54,17 +56,20 @@ def fit_temperature(
     fit_prior_weight: bool = False,
     weights: npt.ArrayLike | None = None,
     novelty: npt.ArrayLike | None = None,
+    by_entropy: bool = False,
 ) -> Calibration:
     """The `Calibration` with the smallest mean negative log-probability of the labels.
 
     split_scores: [n, 99] from `Network.split_scores`. aux_logits: [n, 99]. log_train_prior: [99].
     log_prior: [99], or [n, 99] when each pattern has its own (left-out counts).
     labels: [n] number of the group - 1. weights: [n] of the patterns, equal unless given.
-    novelty: [n] z of each pattern; then T = temperature * exp(k z) and k is fitted, too (log-pool only).
+    novelty: [n] z of each pattern; then the slope of log T with it is fitted, too (log-pool only).
+    by_entropy: fit the slope of log T with the pattern's `ambiguity`, too (log-pool only).
     fit_prior_weight: fit the prior's exponent too (log-pool only); otherwise it is 1.
 
     The log-pool is a logistic regression in two or three non-negative coefficients: convex, solved
-    with its gradient. The linear pool is searched from several starts.
+    with its gradient. Slopes are fitted together with them, from 0. The linear pool is searched from
+    several starts.
     """
     split, aux, train, prior = (
         np.asarray(v, dtype=np.float64) for v in (split_scores, aux_logits, log_train_prior, log_prior)
@@ -74,55 +79,65 @@ def fit_temperature(
         raise BadInput(f"calibration needs [n, {N_GROUPS}] scores of n >= 1 labelled patterns.")
     weight = np.ones(len(label)) if weights is None else np.asarray(weights, dtype=np.float64)
     weight = weight / weight.sum()
-    if fusion == "log-pool":
-        z = np.zeros(len(label)) if novelty is None else np.clip(np.asarray(novelty, np.float64), -3.0, 3.0)
-
-        def at(slope: float) -> tuple[Calibration, float]:
-            cooled = np.exp(-slope * z)[:, None]
-            found, nll = _fit_log_pool(split, aux, train, prior, label, weight, fit_prior_weight, cooled)
-            return replace(found, novelty_slope=slope), nll
-
-        if not z.any():
-            return at(0.0)[0]
-        # The penalty is a normal prior on the slope, as one pattern sees it: it matters for few labels only.
-        cost = lambda k: at(k)[1] + (k / SLOPE_WIDTH) ** 2 / (2 * len(label))  # noqa: E731
-        best = minimize_scalar(cost, bounds=SLOPES, method="bounded", options={"xatol": 0.01})
-        return at(float(best.x))[0]
-    return _fit_linear(split, aux, train, prior, label, weight)
+    if fusion == "linear":
+        return _fit_linear(split, aux, train, prior, label, weight)
+    z = np.zeros(len(label)) if novelty is None else np.clip(np.asarray(novelty, np.float64), -3.0, 3.0)
+    h = ambiguity(aux) if by_entropy else np.zeros(len(label))
+    heads_2NG = np.stack([normalised(split) - split_prior(train), normalised(aux) - train])
+    pool = _LogPool(heads_2NG, np.broadcast_to(prior, split.shape), np.stack([z, h], 1), label, weight)
+    return pool.fit(fit_prior_weight)
 
 
-def _fit_log_pool(
-    split: FloatArray,
-    aux: FloatArray,
-    train: FloatArray,
-    prior: FloatArray,
-    label: npt.NDArray[np.int64],
-    weight: FloatArray,
-    fit_prior_weight: bool,
-    cooled_N1: FloatArray,
-) -> tuple[Calibration, float]:
-    features_3NG = np.stack(
-        [
-            (normalised(split) - split_prior(train)) * cooled_N1,
-            (normalised(aux) - train) * cooled_N1,
-            np.broadcast_to(prior, split.shape),
+@dataclass(frozen=True, eq=False)
+class _LogPool:
+    """log p = exp(-slopes . covariates) * (c1 split + c2 aux) + c3 prior, normalised.
+
+    heads_2NG: what both heads say, their priors divided out. prior_NG. covariates_N2: novelty and ambiguity.
+    """
+
+    heads_2NG: FloatArray
+    prior_NG: FloatArray
+    covariates_N2: FloatArray
+    label: npt.NDArray[np.int64]
+    weight: FloatArray
+
+    def loss(self, x: FloatArray) -> tuple[float, FloatArray]:
+        """Nats a pattern with the penalties, and its gradient. x: c1, c2, c3, and both slopes."""
+        rows = np.arange(len(self.label))
+        cooled_N = np.exp(-self.covariates_N2 @ x[3:])
+        heads_2NG = self.heads_2NG * cooled_N[:, None]
+        said_NG = np.tensordot(x[:2], heads_2NG, 1)
+        log_p_NG = normalised(said_NG + x[2] * self.prior_NG)
+        p_NG = np.exp(log_p_NG)
+
+        def surplus(feature_NG: FloatArray) -> FloatArray:
+            return (p_NG * feature_NG).sum(1) - feature_NG[rows, self.label]
+
+        by_said_N = surplus(said_NG)
+        parts = [surplus(heads_2NG[0]), surplus(heads_2NG[1]), surplus(self.prior_NG)]
+        parts += [-self.covariates_N2[:, 0] * by_said_N, -self.covariates_N2[:, 1] * by_said_N]
+        # The penalties are normal priors, as one pattern of many sees them.
+        away = np.array([0.0, 0.0, x[2] - 1.0, x[3], x[4]])
+        width = np.array([1.0, 1.0, PRIOR_WIDTH, NOVELTY_WIDTH, ENTROPY_WIDTH])
+        penalty = float(((away / width) ** 2).sum()) / (2 * len(rows))
+        nll = -float(self.weight @ log_p_NG[rows, self.label])
+        return nll + penalty, np.array([self.weight @ p for p in parts]) + away / width**2 / len(rows)
+
+    def fit(self, fit_prior_weight: bool) -> Calibration:
+        inverse = (1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0])
+        novel, ambiguous = self.covariates_N2.any(axis=0)
+        bounds = [
+            (0.0, inverse[1]),
+            (0.0, inverse[1]),
+            (0.0, 2.0) if fit_prior_weight else (1.0, 1.0),
+            NOVELTY_SLOPES if novel else (0.0, 0.0),
+            ENTROPY_SLOPES if ambiguous else (0.0, 0.0),
         ]
-    )
-    rows = np.arange(len(label))
-    at_label_3N = features_3NG[:, rows, label]
-
-    def loss(coefficients: FloatArray) -> tuple[float, FloatArray]:
-        log_p_NG = normalised(np.tensordot(coefficients, features_3NG, 1))
-        expected_3N = np.einsum("ng,kng->kn", np.exp(log_p_NG), features_3NG)
-        return -float(weight @ log_p_NG[rows, label]), (expected_3N - at_label_3N) @ weight
-
-    inverse = (1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0])
-    bounds = [(0.0, inverse[1]), (0.0, inverse[1]), (0.0, 2.0) if fit_prior_weight else (1.0, 1.0)]
-    result = minimize(loss, np.array([0.3, 0.7, 1.0]), jac=True, method="L-BFGS-B", bounds=bounds)
-    found = result.x
-    total = float(np.clip(found[0] + found[1], *inverse))
-    share = float(found[0] / max(found[0] + found[1], 1e-12))
-    return Calibration(1.0 / total, share, float(found[2]), "log-pool"), float(result.fun)
+        start = np.array([0.3, 0.7, 1.0, 0.0, 0.0])
+        x = minimize(self.loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        total = float(np.clip(x[0] + x[1], *inverse))
+        share = float(x[0] / max(x[0] + x[1], 1e-12))
+        return Calibration(1.0 / total, share, float(x[2]), "log-pool", float(x[3]), float(x[4]))
 
 
 def _fit_linear(
@@ -199,10 +214,13 @@ def fit_calibration(
     novelty: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     coverage: float = 0.9,
+    simple: bool = False,
 ) -> Fitted:
-    """Prior, fusion, temperature with its slope, and prediction sets, chosen as in `calibrate_folds`.
+    """Prior, fusion, temperature with its slopes, and prediction sets, chosen as in `calibrate_folds`.
 
     fusion: "auto" takes the one of the two pools that fits better.
+    simple: one T for all patterns and the prior with the exponent 1, in place of a T that grows with
+    ambiguity and a fitted exponent.
     """
     split, aux = np.asarray(split_scores, np.float64), np.asarray(aux_logits, np.float64)
     label = np.asarray(labels, np.int64)
@@ -215,7 +233,15 @@ def fit_calibration(
         for prior_name, fitting, used in ((name, base, base), (f"{name}+counts", left_out, counted)):
             for kind in kinds:
                 found = fit_temperature(
-                    split, aux, log_train_prior, fitting, label, fusion=kind, novelty=novelty
+                    split,
+                    aux,
+                    log_train_prior,
+                    fitting,
+                    label,
+                    fusion=kind,
+                    novelty=novelty,
+                    by_entropy=not simple,
+                    fit_prior_weight=not simple,
                 )
                 log_p = apply(found, split, aux, log_train_prior, fitting, novelty)
                 nll = -float(log_p[np.arange(len(label)), label].mean())
@@ -265,6 +291,7 @@ def calibrate_folds(
     answered: npt.ArrayLike | None = None,
     clusters: npt.ArrayLike | None = None,
     coverage: float = 0.9,
+    simple: bool = False,
 ) -> FoldResult:
     """Answer every pattern with a calibration and a prior that were fitted on the other folds.
 
@@ -275,6 +302,7 @@ def calibrate_folds(
     the prior.
     clusters: [n] compound of each pattern: within a fit a compound is judged with a prior that has not
     counted it, as it is outside.
+    simple: see `fit_calibration`.
     """
     split, aux = np.asarray(split_scores, dtype=np.float64), np.asarray(aux_logits, dtype=np.float64)
     label, fold = np.asarray(labels, dtype=np.int64), np.asarray(folds)
@@ -299,6 +327,7 @@ def calibrate_folds(
             novelty=z_rest,
             clusters=None if clusters is None else np.asarray(clusters)[rest],
             coverage=coverage,
+            simple=simple,
         )
         log_prob[out] = apply(fit.calibration, split[out], aux[out], log_train_prior, fit.log_prior, z_out)
         log_prob[out & ~said] = fit.log_prior

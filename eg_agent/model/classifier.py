@@ -14,7 +14,7 @@ import torch
 from eg_agent.errors import BadPattern
 from eg_agent.model.checkpoint import Card, load_checkpoint
 from eg_agent.model.conformal import closed_set
-from eg_agent.model.fusion import Calibration, apply
+from eg_agent.model.fusion import Calibration, ambiguity, apply
 from eg_agent.model.network import Network
 from eg_agent.model.posterior import Posterior
 from eg_agent.model.prior import FloatArray, log_prior
@@ -88,6 +88,7 @@ class Classifier:
         sets = self.card.sets.sets(log_p_BG) if len(log_p_BG) else []
         novelty_B = outputs.novelty
         reference = self.card.novelty
+        T_B = self.calibration.temperature_of(novelty_B, ambiguity(outputs.aux))[:, 0]
         return [
             Posterior(
                 log_probability=row_G,
@@ -101,9 +102,7 @@ class Classifier:
                 novelty=None if reference is None else float(z),
                 out_of_distribution=reference is not None and bool(z > reference.threshold),
             )
-            for row_G, groups, z, T in zip(
-                log_p_BG, sets, novelty_B, self.calibration.temperature_of(novelty_B)[:, 0], strict=True
-            )
+            for row_G, groups, z, T in zip(log_p_BG, sets, novelty_B, T_B, strict=True)
         ]
 
     def log_probability(self, outputs: Outputs) -> FloatArray:

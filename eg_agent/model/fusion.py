@@ -8,6 +8,10 @@ is divided out and the user's put in its place. Two fusions:
   normalised. It is a logistic regression in (w/T, (1-w)/T, u), so its fit is convex, and it comes out better
   calibrated than the linear pool (in a 99-class simulation: ECE .015 against .079).
 
+T may grow with a pattern's ambiguity: the entropy of what the auxiliary head says by itself. Of measured
+patterns a network knows some compounds better than it says and others worse; one T for all then makes the
+middle of the confidences too high and the top too low (docs/explanations/calibration.md).
+
 The split head multiplies system, lattice and bits as if they were independent. Without any pattern it
 so answers `split_prior`, the product of the marginals, and not the class prior; that is what has to be
 divided out of it (with the class prior instead, it loses more than a bit).
@@ -37,6 +41,7 @@ class Calibration:
     fusion: "log-pool" or "linear".
     novelty_slope: k of T = temperature * exp(k z), z the novelty of a pattern (see
         `eg_agent.model.novelty`): a network is overconfident on what is unlike its training. 0: one T.
+    entropy_slope: e of T = temperature * exp(e h), h the `ambiguity` of a pattern. 0: one T.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -46,12 +51,17 @@ class Calibration:
     prior_weight: float = 1.0
     fusion: Literal["log-pool", "linear"] = "log-pool"
     novelty_slope: float = 0.0
+    entropy_slope: float = 0.0
 
-    def temperature_of(self, novelty: npt.ArrayLike | None = None) -> FloatArray:
-        """T of each pattern [n, 1], or [1, 1] without a novelty [n] (then z is 0, a usual pattern)."""
+    def temperature_of(
+        self, novelty: npt.ArrayLike | None = None, ambiguous: npt.ArrayLike | None = None
+    ) -> FloatArray:
+        """T of each pattern [n, 1] with a novelty [n] and an ambiguity [n]; [1, 1] of a usual one without."""
         z = np.zeros(1) if novelty is None else np.atleast_1d(np.asarray(novelty, dtype=np.float64))
+        h = np.zeros(1) if ambiguous is None else np.atleast_1d(np.asarray(ambiguous, dtype=np.float64))
         # What lies beyond 3 deviations was seen by no calibration: it is treated as what lies there.
-        return self.temperature * np.exp(self.novelty_slope * np.clip(z, -3.0, 3.0))[:, None]
+        exponent = self.novelty_slope * np.clip(z, -3.0, 3.0) + self.entropy_slope * h
+        return self.temperature * np.exp(exponent)[:, None]
 
     @property
     def aux_weight(self) -> float:
@@ -61,6 +71,15 @@ class Calibration:
 
 #: Crystal systems and lattices: the first bits of a code, of which exactly one each is set.
 ONE_HOT = 12
+
+
+def ambiguity(aux_logits: npt.ArrayLike) -> FloatArray:
+    """[n] entropy of softmax(aux_logits [n, 99]) in units of ln 99, minus 1/2: -0.5 sure, 0.5 uniform.
+
+    Of the head's own answer, with the prior of training inside, so that it does not depend on the user's.
+    """
+    log_p = normalised(aux_logits)
+    return -(np.exp(log_p) * log_p).sum(axis=-1) / np.log(log_p.shape[-1]) - 0.5
 
 
 def split_prior(log_train_prior: npt.ArrayLike) -> FloatArray:
@@ -90,7 +109,7 @@ def apply(
     aux = normalised(aux_logits) - np.asarray(log_train_prior, dtype=np.float64)
     prior = np.asarray(log_prior, dtype=np.float64)
     share, power = calibration.split_weight, calibration.prior_weight
-    T = calibration.temperature_of(novelty)
+    T = calibration.temperature_of(novelty, ambiguity(aux_logits))
     if calibration.fusion == "log-pool":
         split = split - split_prior(log_train_prior)
         return normalised((share * split + (1.0 - share) * aux) / T + power * prior)

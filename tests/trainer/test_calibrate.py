@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import approx_fprime, minimize
 from scipy.special import log_softmax
 
 from eg_agent.errors import BadInput
-from trainer.calibrate import Calibration, apply, calibrate_folds, fit_temperature, fold_prior
+from eg_agent.model.fusion import ambiguity
+from trainer.calibrate import (
+    Calibration,
+    _LogPool,
+    apply,
+    calibrate_folds,
+    fit_calibration,
+    fit_temperature,
+    fold_prior,
+)
+from trainer.metrics import Bootstrap, reliability
 
 UNIFORM = np.full(99, -np.log(99.0))
 
@@ -107,3 +117,52 @@ def test_what_cannot_be_fitted_says_so():
         fit_temperature(np.empty((0, 99)), np.empty((0, 99)), UNIFORM, UNIFORM, np.empty(0))
     with pytest.raises(BadInput, match="at least 2 folds"):
         calibrate_folds(np.zeros((2, 99)), np.zeros((2, 99)), UNIFORM, {"u": UNIFORM}, [1, 2], [0, 0])
+
+
+def mixed_scores(n: int, seed: int = 8):
+    """Easy and hard patterns with labels: of easy ones the heads say too little, of hard ones too much."""
+    rng = np.random.default_rng(seed)
+    likelihood = rng.normal(0, 1, (n, 99)) * np.where(np.arange(n) % 2, 0.7, 4.0)[:, None]
+    labels = np.array([rng.choice(99, p=np.exp(row)) for row in log_softmax(likelihood, axis=1)])
+    aux = likelihood * np.where(np.arange(n) % 2, 2.5, 0.8)[:, None]
+    return log_softmax(aux, axis=1), aux, labels
+
+
+def test_temperature_that_grows_with_ambiguity_cures_what_one_cannot():
+    split, aux, labels = mixed_scores(3000)
+    fit, judge = slice(0, 1500), slice(1500, None)
+    boot = Bootstrap([str(i) for i in range(1500)], resamples=20)
+    rows = np.arange(1500)
+    found = {}
+    for simple in (True, False):
+        fitted = fit_calibration(
+            split[fit], aux[fit], UNIFORM, {"uniform": UNIFORM}, labels[fit], strength=1e9, simple=simple
+        )
+        log_p = apply(fitted.calibration, split[judge], aux[judge], UNIFORM, UNIFORM)
+        found[simple] = reliability(log_p, labels[judge], boot), -log_p[rows, labels[judge]].mean()
+        assert (fitted.calibration.entropy_slope == 0.0) is simple
+    assert fitted.calibration.entropy_slope > 0.5
+    assert found[False][1] < found[True][1] - 0.05
+    assert not found[True][0].calibrated
+    assert found[False][0].ece < 0.6 * found[True][0].ece
+
+
+def test_ambiguity_runs_from_sure_to_uniform():
+    sure = np.where(np.arange(99) == 3, 50.0, 0.0)[None]
+    np.testing.assert_allclose(ambiguity(sure), [-0.5], atol=1e-9)
+    np.testing.assert_allclose(ambiguity(np.zeros((2, 99))), [0.5, 0.5])
+    half = np.where(np.arange(99) < 2, 0.0, -1e3)[None]
+    np.testing.assert_allclose(ambiguity(half), [np.log(2) / np.log(99) - 0.5])
+
+
+def test_gradient_is_that_of_the_loss():
+    rng = np.random.default_rng(9)
+    split, aux, labels = mixed_scores(40)
+    heads = np.stack([split, aux])
+    prior = np.broadcast_to(log_softmax(rng.normal(0, 1, 99)), split.shape)
+    covariates = np.stack([rng.normal(size=40), ambiguity(aux)], 1)
+    pool = _LogPool(heads, prior, covariates, labels, np.full(40, 1 / 40))
+    for _ in range(3):
+        x = np.array([0.3, 0.6, 0.9, 0.1, 0.4]) + 0.1 * rng.normal(size=5)
+        numeric = approx_fprime(x, lambda y: pool.loss(y)[0], 1e-6)
+        np.testing.assert_allclose(pool.loss(x)[1], numeric, atol=1e-4)
