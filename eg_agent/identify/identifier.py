@@ -17,9 +17,10 @@ from eg_agent.identify.branches import branch_of_set, groups_of_cell
 from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
+from eg_agent.identify.mixture import MixtureConstants
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
-from eg_agent.identify.unknown_cell import Weighed, weigh_unknown_cell
+from eg_agent.identify.unknown_cell import Weighed, try_cells, weigh_cells
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, evened, read
 from eg_agent.symmetry import group, space_group_symbols
@@ -88,9 +89,8 @@ class Identifier:
         known = None if lookup is None else lookup.log_probability
         before = fuse(network.log_probability, None, constants, known)
         if given is None and constants.index_seconds > 0.0:
-            # A library's lookup is in `before` together with the network's weight already.
-            weight = constants.network_weight if known is None else 1.0
-            weighed = weigh_unknown_cell(pattern, before, constants, weight)
+            search = try_cells(pattern, before, constants, self.library)
+            weighed = weigh_cells(search, before, MixtureConstants(power=constants.evidence_weight))
         else:
             evidence, alone = self._evidence(pattern, given, before)
             weighed = Weighed(evidence, alone, fuse(network.log_probability, alone, constants, known))

@@ -1,36 +1,39 @@
 """One probability over the 99 groups when no cell is given: a mixture over what indexing proposed.
 
-    p(g) ~ network(g) [ 1 + sum over cells c of  O_c  99 evidence_c(g) ]
+    p(g) ~ network(g) [ missed(g) + sum over cells c of  O_c  99 evidence_c(g) ]
 
-`evidence_c` is the evidence of a fit with cell c, a probability over the 99 groups with a uniform prior
-(`eg_agent.identify.fusion.evidence_posterior`), and O_c are the odds that c is the right cell against "none
-of them is", as the pattern's lines and the fit tell before any group is preferred. The 1 is that last
-hypothesis: then the network's posterior stands as it is. The network has its say about cells, too: a cell
-whose evidence falls on groups that the network finds probable gains by it. Pure numpy.
+`evidence_c` is what a fit with cell c says of the groups, with a uniform prior: tempered, and with a share
+`floor` spread over all groups that the metric of c allows, those of lower symmetry included (a metric may be
+special by chance; the fit may be misled). O_c are the odds that c is the right cell against "none of them
+is", as the pattern's lines and the fit tell before any group is preferred. The first term is that last
+hypothesis: the network's posterior, times how likely indexing is to miss a cell of the group's family. A cell
+of few parameters is rarely missed, so that a search without a find speaks for low symmetry. The network has
+its say about cells, too: a cell whose evidence falls on groups that it finds probable gains by it.
 
-O_c is log-linear in figures of merit (`CellMerit.features`). Its coefficients were fitted by maximum
-likelihood of the true group on simulated measurements (`tests/bench/study_pipeline.py`), never on
-measured ones; the benchmark refits them by folds of compounds for its calibrated row.
+O_c is log-linear in figures of merit (`CellMerit.features`). All constants were fitted by the probability of
+the true group on simulated measurements (`tests/bench/study_pipeline.py`), never on measured ones; the
+benchmark refits them by folds of compounds for its calibrated row. Pure numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-Floats = npt.NDArray[np.float64]
+from eg_agent.symmetry import N_GROUPS, groups
 
-N_GROUPS = 99
+Floats = npt.NDArray[np.float64]
 
 #: Names of the features of a cell, in the order of the coefficients.
 FEATURES = ("constant", "score", "behind", "unindexed", "log_m20", "worse_fit", "log_lines")
-
-#: Coefficients of the log-odds that a cell is right, in the order of FEATURES.
-COEFFICIENTS = np.array([0.0, 1.0, -1.0, -2.0, 0.5, -1.0, 0.0])
+#: Crystal families in the order of `MixtureConstants.missed`; the letters of Bravais lattices.
+FAMILIES = "cthoma"
+#: Families of lower or equal symmetry that the metric of a family allows.
+BELOW = {"c": "cthoma", "t": "toma", "h": "homa", "o": "oma", "m": "ma", "a": "a"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +71,93 @@ class CellMerit:
         )
 
 
+@dataclass(frozen=True)
+class MixtureConstants:
+    """Constants of the mixture.
+
+    coefficients: of the log-odds of a cell, in the order of `FEATURES`. missed: log of how likely indexing is
+    to miss a cell of each family, in the order of `FAMILIES`, relative to the first.
+    power: of the evidence. floor: share of it that is spread over all groups that the metric allows.
+    temperature: of the answer.
+    """
+
+    coefficients: tuple[float, ...] = (0.18, 0.52, -2.38, -2.58, 1.1, -0.17, -1.0)
+    missed: tuple[float, ...] = (0.0, 0.01, 0.2, 0.85, 0.75, 1.61)
+    power: float = 0.8
+    floor: float = 0.05
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Cells of n patterns, padded to the most that one has.
+
+    features: [n, m, 7]. evidence: [n, m, 99] nats on any scale, -inf for groups that were not weighed.
+    family: [n, m] index into `FAMILIES` of the metric. there: [n, m] whether there is such a cell.
+    searched: [n] whether there were lines enough to look for a cell at all.
+    """
+
+    features: Floats
+    evidence: Floats
+    family: npt.NDArray[np.int64]
+    there: npt.NDArray[np.bool_]
+    searched: npt.NDArray[np.bool_]
+
+    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Cells:
+        return Cells(
+            self.features[rows],
+            self.evidence[rows],
+            self.family[rows],
+            self.there[rows],
+            self.searched[rows],
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """log_probability [99] nats, fused; cells [m] probability of each cell; none: of no right cell."""
+    """log_probability [n, 99] nats, fused; cells [n, m], none [n]: probability of each cell, and of none."""
 
     log_probability: Floats
     cells: Floats
-    none: float
+    none: Floats
 
 
-def log_odds(features: Floats, coefficients: Floats) -> Floats:
-    """[m] log-odds of cells [m, 7] against "none is right"."""
-    return np.asarray(features, dtype=np.float64) @ np.asarray(coefficients, dtype=np.float64)
+@cache
+def family_of_group() -> npt.NDArray[np.int64]:
+    """[99] index into `FAMILIES`."""
+    found = np.array([FAMILIES.index(entry.bravais[0]) for entry in groups()])
+    found.flags.writeable = False
+    return found
 
 
-def mix(network: Floats, evidence: Sequence[Floats], odds: Floats, network_weight: float = 1.0) -> Mixture:
-    """The mixture of `m` cells and of none.
+@cache
+def _allowed() -> Floats:
+    """[6, 99] nats: uniform over the groups that the metric of a family allows, -inf elsewhere."""
+    inside = np.array([[FAMILIES[f] in BELOW[name] for f in family_of_group()] for name in FAMILIES])
+    with np.errstate(divide="ignore"):
+        found = np.log(inside / inside.sum(axis=1, keepdims=True))
+    found.flags.writeable = False
+    return found
 
-    network: [99] nats, normalised: what is believed before. evidence: m of [99] nats, normalised, with a
-        uniform prior. odds: [m] nats. network_weight: power of `network` beside evidence.
+
+def cell_evidence(evidence: Floats, family: npt.NDArray[np.int64], constants: MixtureConstants) -> Floats:
+    """[..., 99] nats, normalised: `evidence` [..., 99] tempered, with its floor; family: [...]."""
+    tempered = constants.power * evidence
+    tempered = tempered - logsumexp(tempered, axis=-1, keepdims=True)
+    return np.logaddexp(np.log1p(-constants.floor) + tempered, np.log(constants.floor) + _allowed()[family])
+
+
+def mix(before: Floats, cells: Cells, constants: MixtureConstants) -> Mixture:
+    """The mixture of the cells of each pattern and of none.
+
+    before: [n, 99] nats, normalised: what network and library believe.
     """
-    parts = [network]
-    for alone, odd in zip(evidence, odds, strict=True):
-        parts.append(network_weight * network + alone + np.log(N_GROUPS) + odd)
-    joint = np.array(parts)
-    joint = joint - logsumexp(joint)
-    weight = np.exp(logsumexp(joint, axis=1))
-    return Mixture(logsumexp(joint, axis=0), weight[1:], float(weight[0]))
+    odds = np.where(cells.there, cells.features @ np.asarray(constants.coefficients), -np.inf)
+    alone = cell_evidence(cells.evidence, cells.family, constants) + np.log(N_GROUPS)
+    missed = np.asarray(constants.missed)[family_of_group()]
+    none = before + np.where(cells.searched[:, None], missed, 0.0)
+    joint = np.concatenate([none[:, None, :], before[:, None, :] + odds[:, :, None] + alone], axis=1)
+    joint = joint - logsumexp(joint, axis=(1, 2), keepdims=True)
+    share = np.exp(logsumexp(joint, axis=2))
+    fused = logsumexp(joint, axis=1) / constants.temperature
+    return Mixture(fused - logsumexp(fused, axis=1, keepdims=True), share[:, 1:], share[:, 0])

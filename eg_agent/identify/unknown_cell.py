@@ -1,7 +1,7 @@
 """From a pattern without a cell to cells with their evidence: indexing in the network's order, then fits.
 
 Everything here is bounded by one time limit, shared between the search and the fits. A search that finds
-nothing and a fit that fails are answers, too: then the network speaks alone.
+nothing and a fit that fails are answers, too.
 """
 
 from __future__ import annotations
@@ -9,22 +9,34 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict
 
-from eg_agent.identify.branches import groups_of_cell
-from eg_agent.identify.fusion import evidence_posterior
 from eg_agent.identify.identification import ProposedCell
-from eg_agent.identify.mixture import COEFFICIENTS, N_GROUPS, CellMerit, log_odds, mix
+from eg_agent.identify.mixture import (
+    FAMILIES,
+    FEATURES,
+    N_GROUPS,
+    CellMerit,
+    Cells,
+    MixtureConstants,
+    mix,
+)
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.patterns import Pattern
 from eg_agent.symmetry import groups
 from eg_agent.values import VALUE_CONFIG
 from eg_agent.verify import Evidence, VerifySettings, verify
-from eg_agent.verify.indexing import ORDER, IndexedCell, index
+from eg_agent.verify.index_result import IndexedCell
+from eg_agent.verify.index_search import ORDER
+from eg_agent.verify.indexing import index
+from eg_agent.verify.metric import hexagonal_axes, is_rhombohedral, metric_system
+
+if TYPE_CHECKING:
+    from eg_agent.library import Library
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,6 +44,9 @@ Floats = npt.NDArray[np.float64]
 SEARCH_SHARE = 0.6
 #: Axes are the same within these: relative, and in degrees.
 SAME_LENGTH, SAME_ANGLE = 0.005, 0.3
+#: Angstrom. No crystal has so short a conventional axis (beryllium: 2.29): such a cell comes from the orders
+#: of one strong line of a textured specimen.
+SHORTEST_AXIS = 2.2
 #: Seconds under which no further fit is begun.
 LEAST_FIT = 0.3
 
@@ -44,6 +59,17 @@ class Tried:
 
     indexed: IndexedCell
     evidence: Evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What was tried, best proposal first; searched: whether there were lines enough to look for a cell."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    tried: tuple[Tried, ...]
+    searched: bool
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,97 +87,40 @@ class Weighed:
     no_cell: float | None = None
 
 
-def weigh_unknown_cell(
-    pattern: Pattern, before: Floats, settings: IdentifySettings, weight: float = 1.0
-) -> Weighed:
-    """Look for a cell, fit the best proposals, and mix over them and over "none of them is right".
-
-    before: [99] nats, network and library. weight: power of it beside evidence.
-    """
-    return mixed(try_cells(pattern, before, settings), before, settings, weight)
-
-
-def mixed(tried: Sequence[Tried], before: Floats, settings: IdentifySettings, weight: float = 1.0) -> Weighed:
-    """The mixture over cells that were tried; see `weigh_unknown_cell`."""
-    stands = merits(tried)
-    if not stands:
-        why = tried[0].evidence.reason if tried else "indexing found none."
-        none = Evidence(status="no cell", reason=f"no cell was given, and none that was found fits: {why}")
-        return Weighed(none, None, before, tuple(_proposed(one, 0.0) for one in tried), 1.0)
-    odds = log_odds(np.array([merit.features() for _, merit in stands]), COEFFICIENTS)
-    single = [single_evidence(one.evidence, settings) for one, _ in stands]
-    fused = mix(before, single, odds, weight)
-    share = {id(one): float(p) for (one, _), p in zip(stands, fused.cells, strict=True)}
-    ranked = sorted(tried, key=lambda one: (-share.get(id(one), 0.0), -one.indexed.rank_score))
-    # With all groups equally probable before, the mixture is what the evidence says alone.
-    alone = mix(np.full(N_GROUPS, -np.log(N_GROUPS)), single, odds).log_probability
-    cells = tuple(_proposed(one, share.get(id(one), 0.0)) for one in ranked)
-    return Weighed(ranked[0].evidence, alone, fused.log_probability, cells, fused.none)
-
-
-def single_evidence(evidence: Evidence, settings: IdentifySettings) -> Floats:
-    """[99] nats, normalised: what a fit that stands says alone, with a uniform prior."""
-    assert evidence.cell is not None, "a fit that stands has a cell"
-    found = evidence_posterior(evidence, settings, groups_of_cell(evidence.cell))
-    assert found is not None, "a fit that stands has candidates"
-    return found
-
-
-def _proposed(one: Tried, probability: float) -> ProposedCell:
-    indexed, evidence = one.indexed, one.evidence
-    stands = evidence.status == "fitted" and evidence.cell is not None
-    return ProposedCell(
-        cell=evidence.cell if stands and evidence.cell else indexed.cell,
-        lattice=indexed.lattice,
-        probability=probability,
-        score=indexed.rank_score,
-        m20=indexed.m20,
-        n_indexed=indexed.n_indexed,
-        n_lines=indexed.n_lines,
-        volume=indexed.volume,
-        rwp=evidence.rwp if stands else None,
-    )
-
-
-def lattice_posterior(log_probability: Floats) -> dict[str, float]:
-    """Probability of each Bravais lattice ("oP") under log-probabilities [99] of the groups."""
-    found: dict[str, float] = {}
-    for entry in groups():
-        found[entry.bravais] = found.get(entry.bravais, 0.0) + float(
-            np.exp(log_probability[entry.number - 1])
-        )
-    return found
-
-
 def search_order(log_probability: Floats) -> tuple[str, ...]:
-    """All lattices that indexing knows, the network's most probable first, ties by few parameters first.
+    """All Bravais lattices, the most probable first under [99] nats of the groups, ties by few parameters.
 
-    None is left out: a lattice that the network finds improbable costs little time at the end.
+    None is left out: a lattice that the network finds improbable costs its time at the end.
     """
-    share = lattice_posterior(log_probability)
-    return tuple(
-        sorted(ORDER, key=lambda lattice: (-round(share.get(lattice, 0.0), 6), ORDER.index(lattice)))
-    )
+    share = dict.fromkeys(ORDER, 0.0)
+    for entry in groups():
+        share[entry.bravais] += float(np.exp(log_probability[entry.number - 1]))
+    return tuple(sorted(ORDER, key=lambda lattice: (-round(share[lattice], 6), ORDER.index(lattice))))
 
 
-def try_cells(pattern: Pattern, log_probability: Floats, settings: IdentifySettings) -> tuple[Tried, ...]:
-    """Proposed cells with their evidence, best proposal first; empty where indexing finds nothing.
+def try_cells(
+    pattern: Pattern, before: Floats, settings: IdentifySettings, library: Library | None = None
+) -> Search:
+    """Look for cells and fit the best of them.
 
-    log_probability: [99] nats, what is believed before (network, and library where there is one).
+    before: [99] nats, what is believed before (network, and library where there is one). library: known
+        structures, whose cells are proposed, too, where the pattern resembles them.
     Takes at most `settings.index_seconds`, and what one step of a fit takes longer.
     """
-    started = time.perf_counter()
-    deadline = started + settings.index_seconds
+    deadline = time.perf_counter() + settings.index_seconds
     found = index(
-        pattern, systems=search_order(log_probability), time_limit=SEARCH_SHARE * settings.index_seconds
+        pattern,
+        systems=search_order(before),
+        time_limit=SEARCH_SHARE * settings.index_seconds,
+        library=library,
     )
     tried: list[Tried] = []
     for cell in worth_fitting(found, settings):
         left = deadline - time.perf_counter()
         if tried and left < LEAST_FIT:
             break
-        tried.append(Tried(cell, fitted(pattern, cell.cell, min(max(left, LEAST_FIT), settings.time_limit))))
-    return tuple(tried)
+        tried.append(Tried(cell, _fit(pattern, cell.cell, min(max(left, LEAST_FIT), settings.time_limit))))
+    return Search(tuple(tried), found.status != "refused", found.reason)
 
 
 def worth_fitting(found: Iterable[IndexedCell], settings: IdentifySettings) -> list[IndexedCell]:
@@ -159,7 +128,8 @@ def worth_fitting(found: Iterable[IndexedCell], settings: IdentifySettings) -> l
 
     A cell with the axes of a better one differs from it in its centring only: one fit weighs every centring.
     """
-    ranked = sorted(found, key=lambda cell: -cell.rank_score)
+    possible = [cell for cell in found if min(cell.cell[:3]) >= SHORTEST_AXIS]
+    ranked = sorted(possible, key=lambda cell: -cell.rank_score)
     kept: list[IndexedCell] = []
     for cell in ranked:
         if ranked[0].rank_score - cell.rank_score > settings.index_behind:
@@ -180,7 +150,7 @@ def _same_axes(cell: IndexedCell, other: IndexedCell) -> bool:
     return bool(lengths < SAME_LENGTH and angles < SAME_ANGLE)
 
 
-def fitted(pattern: Pattern, cell: tuple[float, ...], seconds: float) -> Evidence:
+def _fit(pattern: Pattern, cell: tuple[float, ...], seconds: float) -> Evidence:
     """The evidence of a fit with a cell; one that breaks down numerically has failed."""
     try:
         return verify(pattern, cell, settings=VerifySettings(time_limit=seconds))
@@ -188,27 +158,87 @@ def fitted(pattern: Pattern, cell: tuple[float, ...], seconds: float) -> Evidenc
         return Evidence(status="not fitted", reason=f"the fit broke down ({error}).")
 
 
-def merits(tried: Iterable[Tried]) -> list[tuple[Tried, CellMerit]]:
-    """The cells whose fit stands, each with its figures of merit."""
-    tried = list(tried)
-    stands = [one for one in tried if one.evidence.status == "fitted" and one.evidence.candidates]
+def weigh_cells(search: Search, before: Floats, constants: MixtureConstants) -> Weighed:
+    """The mixture over cells that were tried and over "none of them is right".
+
+    before: [99] nats, network and library.
+    """
+    stands = standing(search.tried)
+    cells = as_arrays(search)
+    fused = mix(before[None, :], cells, constants)
+    share = {id(one): float(p) for one, p in zip(stands, fused.cells[0], strict=True)}
+    ranked = sorted(search.tried, key=lambda one: (-share.get(id(one), 0.0), -one.indexed.rank_score))
+    listed = tuple(_proposed(one, share.get(id(one), 0.0)) for one in ranked)
     if not stands:
-        return []
-    best_score = max(one.indexed.rank_score for one in tried)
+        why = search.tried[0].evidence.reason if search.tried else search.reason
+        none = Evidence(status="no cell", reason=f"no cell was given, and none was found that fits: {why}")
+        return Weighed(none, None, fused.log_probability[0], listed, 1.0)
+    # With all groups equally probable before, the mixture is what the evidence says alone.
+    alone = mix(np.full((1, N_GROUPS), -np.log(N_GROUPS)), cells, constants).log_probability[0]
+    return Weighed(ranked[0].evidence, alone, fused.log_probability[0], listed, float(fused.none[0]))
+
+
+def standing(tried: Iterable[Tried]) -> list[Tried]:
+    """The cells whose fit stands."""
+    return [one for one in tried if one.evidence.status == "fitted" and one.evidence.candidates]
+
+
+def merits_of(tried: Sequence[Tried]) -> list[CellMerit]:
+    """Figures of merit of the cells whose fit stands."""
+    stands = standing(tried)
+    best_score = max((one.indexed.rank_score for one in tried), default=0.0)
     rwp = [max(float(one.evidence.rwp or 0.0), 0.1) for one in stands]
     return [
-        (
-            one,
-            CellMerit(
-                score=one.indexed.score,
-                behind=best_score - one.indexed.rank_score,
-                m20=one.indexed.m20,
-                n_indexed=one.indexed.n_indexed,
-                n_lines=one.indexed.n_lines,
-                lattice_lines=one.evidence.candidates[0].n_allowed + one.evidence.candidates[0].n_forbidden,
-                rwp=own,
-                best_rwp=min(rwp),
-            ),
+        CellMerit(
+            score=one.indexed.rank_score,
+            behind=best_score - one.indexed.rank_score,
+            m20=one.indexed.m20,
+            n_indexed=one.indexed.n_indexed,
+            n_lines=one.indexed.n_lines,
+            lattice_lines=one.evidence.candidates[0].n_allowed + one.evidence.candidates[0].n_forbidden,
+            rwp=own,
+            best_rwp=min(rwp),
         )
         for one, own in zip(stands, rwp, strict=True)
     ]
+
+
+def as_arrays(search: Search) -> Cells:
+    """The cells of one pattern whose fit stands, as arrays of n = 1."""
+    stands = standing(search.tried)
+    own = merits_of(search.tried)
+    m = len(stands)
+    evidence = np.full((m, N_GROUPS), -np.inf)
+    for i, one in enumerate(stands):
+        for candidate in one.evidence.candidates:
+            evidence[i, candidate.group - 1] = candidate.log_evidence
+    return Cells(
+        features=np.array([merit.features() for merit in own]).reshape(1, m, len(FEATURES)),
+        evidence=evidence[None],
+        family=np.array([_family(one.evidence) for one in stands], dtype=np.int64).reshape(1, m),
+        there=np.ones((1, m), dtype=bool),
+        searched=np.array([search.searched]),
+    )
+
+
+def _family(evidence: Evidence) -> int:
+    """Index into `FAMILIES` of the metric that a fit had."""
+    assert evidence.cell is not None, "a fit that stands has a cell"
+    cell = hexagonal_axes(evidence.cell) if is_rhombohedral(evidence.cell) else evidence.cell
+    return FAMILIES.index(metric_system(cell).primitive[0])
+
+
+def _proposed(one: Tried, probability: float) -> ProposedCell:
+    indexed, evidence = one.indexed, one.evidence
+    stands = evidence.status == "fitted" and evidence.cell is not None
+    return ProposedCell(
+        cell=evidence.cell if stands and evidence.cell else indexed.cell,
+        lattice=indexed.lattice,
+        probability=probability,
+        score=indexed.rank_score,
+        m20=indexed.m20,
+        n_indexed=indexed.n_indexed,
+        n_lines=indexed.n_lines,
+        volume=indexed.volume,
+        rwp=evidence.rwp if stands else None,
+    )

@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict, ValidationError
 
 from eg_agent import __version__
 from eg_agent.errors import BadInput
 from eg_agent.identify.fusion import fuse
-from eg_agent.identify.mixture import FEATURES
+from eg_agent.identify.mixture import MixtureConstants
 from eg_agent.identify.settings import IdentifySettings
-from eg_agent.identify.unknown_cell import Tried, merits, mixed, single_evidence, try_cells
+from eg_agent.identify.unknown_cell import Search, Tried, as_arrays, try_cells, weigh_cells
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.values import VALUE_CONFIG, from_json, to_json
 from trainer.benchmark.data import Case
+from trainer.benchmark.pipeline_folds import raw_of_cells
 from trainer.benchmark.running import Answer, Predictor
 
 #: Settings that the kept cells depend on.
@@ -37,12 +36,12 @@ KEPT_WITH = ("index_seconds", "index_cells", "index_behind", "time_limit")
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What is kept of a row: the cells that were tried, and the seconds that took."""
+    """What is kept of a row: the search for its cell, and the seconds that took."""
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
 
     id: str
-    tried: tuple[Tried, ...]
+    search: Search
     seconds: float
 
 
@@ -95,8 +94,8 @@ class Cache:
 class PipelineRecipe:
     """Network, indexing, fits and fusion of the pattern alone. Raw outputs of all of them are kept in `raw`:
 
-    split, aux [99] and novelty [1] of the network; features [m, 7] and evidence [m, 99] (nats, uniform prior)
-    of the m cells whose fit stands; lookup [99] where there is a library.
+    split, aux [99] and novelty [1] of the network, and network [99], its posterior as shipped; the cells
+    whose fit stands (`raw_of_cells`); lookup [99] where there is a library.
     """
 
     checkpoint: str
@@ -129,12 +128,13 @@ class PipelineRecipe:
             earlier = 0.0 if kept is None else kept.seconds
             if kept is None:
                 begun = time.perf_counter()
-                tried = tuple(bare(one) for one in try_cells(pattern, before, settings))
-                kept = Kept(case.id, tried, time.perf_counter() - begun)
+                search = bare(try_cells(pattern, before, settings, identifier.library))
+                kept = Kept(case.id, search, time.perf_counter() - begun)
                 if cache is not None:
                     cache.put(kept)
-            weighed = mixed(kept.tried, before, settings)
-            raw = raw_cells(kept.tried, settings) | {
+            weighed = weigh_cells(kept.search, before, MixtureConstants(power=settings.evidence_weight))
+            raw = raw_of_cells(as_arrays(kept.search)) | {
+                "network": np.asarray(network),
                 "split": out.split[0],
                 "aux": out.aux[0],
                 "novelty": out.novelty,
@@ -151,16 +151,11 @@ class PipelineRecipe:
         return predictor
 
 
-def bare(one: Tried) -> Tried:
-    """A tried cell without what fusion does not need: the curves and the deciding reflections."""
+def bare(search: Search) -> Search:
+    """A search without what fusion does not need: the curves and the deciding reflections."""
+    return replace(search, tried=tuple(_bare(one) for one in search.tried))
+
+
+def _bare(one: Tried) -> Tried:
     candidates = tuple(replace(c, deciding=()) for c in one.evidence.candidates)
     return replace(one, evidence=replace(one.evidence, fit=None, candidates=candidates))
-
-
-def raw_cells(tried: Sequence[Tried], settings: IdentifySettings) -> dict[str, npt.NDArray[np.float64]]:
-    """features [m, 7] and evidence [m, 99] of the cells whose fit stands."""
-    stands = merits(tried)
-    return {
-        "features": np.array([m.features() for _, m in stands]).reshape(-1, len(FEATURES)),
-        "evidence": np.array([single_evidence(one.evidence, settings) for one, _ in stands]).reshape(-1, 99),
-    }
