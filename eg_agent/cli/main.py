@@ -9,6 +9,7 @@ import typer
 from eg_agent.cli.demo import demo
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
+from eg_agent.cli.index import index
 from eg_agent.cli.schema import schema
 from eg_agent.cli.verify import verify
 from eg_agent.errors import EgAgentError
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(groups)
 app.command()(identify)
+app.command()(index)
 app.command()(schema)
 app.command()(verify)
 

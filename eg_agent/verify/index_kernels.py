@@ -18,6 +18,8 @@ import math
 import numba
 import numpy as np
 
+from eg_agent.verify.index_sublattice import mixture_score
+
 SYSTEMS = {"cubic": 0, "tetragonal": 1, "hexagonal": 2, "orthorhombic": 3, "monoclinic": 4, "triclinic": 5}
 CENTRINGS = {"P": 0, "A": 1, "B": 2, "C": 3, "I": 4, "F": 5, "R": 6}
 
@@ -308,6 +310,8 @@ def refine(  # type: ignore[no-untyped-def]
     zero,
     zero_error,
     rounds,
+    sublattices,
+    shares,
     x,
     result,
     nearest_hkl,
@@ -315,9 +319,9 @@ def refine(  # type: ignore[no-untyped-def]
     """Least squares of parameters and zero shift, lines reassigned each round with narrowing errors.
 
     obs_q [n]; by_zero [n]: dQ per degree of zero shift; s_start, s_end [n]: standard errors to begin and to
-    end with. start [p], zero: where to begin. x [p + 1]: out, parameters and zero (degrees). result [8]: out,
-    score, its Occam term, lines
-    indexed, calculated lines, sum |dQ| and sum |d2theta| over indexed lines, weighted variance, q_max.
+    end with. start [p], zero: where to begin. sublattices, shares: see `index_sublattice`.
+    x [p + 1]: out, parameters and zero (degrees). result [8]: out, score, its Occam term, lines indexed,
+    calculated lines, sum |dQ| and sum |d2theta| over indexed lines, weighted variance, q_max.
     nearest_hkl [n, 3]: out, zeros where a line is not indexed. Returns whether it went well.
     """
     n = obs_q.size
@@ -345,6 +349,7 @@ def refine(  # type: ignore[no-untyped-def]
             return False
         total = line_scores(corrected, s, foreign, calc_q, n_calc, q_max, nearest, score)
         if turn == rounds:
+            total = mixture_score(corrected, s, foreign, calc_q, hkl, n_calc, q_max, sublattices, shares)
             break
         normal[:] = 0.0
         right = np.zeros(p + 1)

@@ -97,8 +97,8 @@ class IndexResult:
 
     status: "indexed", "no cell" (a search without a find) or "refused" (too few lines to search with).
     reason: a sentence for a person. none_probability: that none of `cells` is right.
-    n_lines: lines found; n_stray: those that look like another wavelength's. complete: the search ended before
-    the time limit. seconds: wall clock.
+    n_lines: lines found; n_stray: those that look like another wavelength's. complete: the search ended
+    before the time limit. seconds: wall clock.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG

@@ -1,11 +1,11 @@
 """The search for cells that index given lines: trials of each Bravais lattice, refined and told apart.
 
 For each Bravais lattice the indices that its first lines are likely to have (index_trials.npz, see
-`index_generate`) are tried on combinations of the first observed lines; of a triclinic lattice, three lines are
-its axes (`index_triclinic`). Each trial is a cell, scored on all of the first lines by how much better than
-chance it places them (`index_kernels`). The best are refined with the zero shift, on more lines and with
-narrower errors, and ranked by that score plus an Occam term for their number of parameters. Lines that belong
-to no lattice (an impurity, noise, another wavelength) cost a bounded amount each.
+`index_generate`) are tried on combinations of the first observed lines; of a triclinic lattice, three lines
+are its axes (`index_triclinic`). Each trial is a cell, scored on all of the first lines by how much better
+than chance it places them (`index_kernels`). The best are refined with the zero shift, on more lines and with
+narrower errors, and ranked by that score (`index_sublattice`) plus an Occam term for their number of
+parameters. Lines that belong to no lattice (an impurity, noise, another wavelength) cost a bounded amount.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from eg_agent.library.cells import near_cells
 from eg_agent.verify import index_kernels as kernels
+from eg_agent.verify import index_sublattice as sublattices
 from eg_agent.verify import index_triclinic as triclinic
 from eg_agent.verify.index_lattice import (
     POINTS,
@@ -62,6 +63,8 @@ FEWEST_LINES_EACH = {
 SAME_LENGTH, SAME_ANGLE = 0.006, 0.5
 #: Refined trials that are compared for being one lattice.
 COMPARED = 150
+#: Score (nats) below which a refined trial is not listed.
+WORST = -10.0
 #: Lines that are foreign with a higher probability than this are no base lines where others are left.
 _DOUBTFUL = 0.3
 
@@ -126,7 +129,7 @@ def settled(found: Sequence[IndexedCell]) -> bool:
     if not found:
         return False
     best = found[0]
-    return best.n_indexed >= 0.9 * best.n_lines and best.score > 2.0 * best.n_lines
+    return best.n_indexed >= 0.9 * best.n_lines and best.score > 1.0 * best.n_lines
 
 
 def observe(peaks: Peaks) -> Observed:
@@ -146,13 +149,13 @@ def observe(peaks: Peaks) -> Observed:
         by_zero=by_zero,
         s_wide=by_zero * np.sqrt(np.minimum(sigma, fwhm) ** 2 + (0.2 * typical) ** 2),
         s_narrow=by_zero * np.sqrt(np.minimum(sigma, fwhm) ** 2 + (0.06 * typical) ** 2),
-        foreign=np.where(weak, 0.25, 0.06),
+        foreign=np.where(peaks.stray[:n], 0.8, np.where(weak, 0.25, 0.06)),
         zero_error=float(np.clip(0.5 * typical, 0.005, 0.06)),
     )
 
 
 def _base_lines(observed: Observed, system: str) -> npt.NDArray[np.int64]:
-    """The lines that base lines are chosen from: the first ones, doubtful ones replaced by later sure ones."""
+    """The first lines, doubtful ones replaced by later sure ones."""
     count = min(BASE_LINES[system], len(observed))
     pool = np.arange(min(count + 5, len(observed)))
     doubt = observed.foreign[pool] > _DOUBTFUL
@@ -198,7 +201,7 @@ def _search(observed: Observed, lattice: str, zero: float, deadline: float) -> l
                 break
     order = np.argsort(-kept_score)
     cells = [refined(observed, lattice, kept[i], zero) for i in order if kept_score[i] > 0.0]
-    return [cell for cell in cells if cell is not None and cell.score > 0]
+    return [cell for cell in cells if cell is not None and cell.score > WORST]
 
 
 def _parts(rows: npt.NDArray[np.int64], size: int) -> Iterator[npt.NDArray[np.int64]]:
@@ -224,6 +227,8 @@ def refined(observed: Observed, lattice: str, start: Floats, zero: float = 0.0) 
         zero,
         observed.zero_error,
         8,
+        sublattices.TABLES[form.system],
+        sublattices.SHARES,
         x,
         result,
         nearest,

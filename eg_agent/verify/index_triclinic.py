@@ -4,8 +4,8 @@ Six parameters need six lines, and a table of their likely indices would be endl
 vectors that span the reciprocal lattice may be its axes, so three low lines are taken for 100, 010 and 001,
 and for each pair of them a further line for the sum or the difference (110 or 1-10): its Q fixes the angle
 (the first step of Ito, Nature 164 (1949) 755, and of Visser, J. Appl. Cryst. 2 (1969) 89, done for all three
-zones at once). Q(110) + Q(1-10) = 2 [Q(100) + Q(010)], so a second line of the zone is foretold and seen or not;
-angles are tried in the order of how much of that is seen.
+zones at once). Q(110) + Q(1-10) = 2 [Q(100) + Q(010)], so a second line of the zone is foretold and seen or
+not; of many angles, those of which more is seen are tried.
 """
 
 from __future__ import annotations

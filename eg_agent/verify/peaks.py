@@ -4,9 +4,9 @@ Candidates are maxima of a zero-area filter (minus the second derivative of a Ga
 pattern's own lines), which is blind to a sloping background and parts overlapped lines (Mariscotti,
 Nucl. Instrum. Methods 50 (1967) 309), and of one twice as wide where that one sees nothing. The noise is
 what the filter's own output scatters by, so that smoothed data do not look sure. Groups of overlapped
-candidates are then fitted by pseudo-Voigt lines (`peak_group`), each with its K-alpha2 where the radiation has
-one and smeared to low angle by axial divergence where the pattern shows it, on a sloping background; standard
-errors come from the fit's covariance, widened by its misfit.
+candidates are then fitted by pseudo-Voigt lines (`peak_group`), each with its K-alpha2 where the radiation
+has one and smeared to low angle by axial divergence where the pattern shows it, on a sloping background;
+standard errors come from the fit's covariance, widened by its misfit.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ _NEAR_ANODE = 7e-4
 _GROUP = 8
 #: Points a block in which noise is estimated.
 _BLOCK = 40
+#: Median absolute scatter, over blocks of 8 widths of filtered white noise of variance 1, that a tenth of the
+#: blocks stay below (simulated, for widths of 4 to 40 points).
+_QUIET_TENTH = 0.72
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ def find_peaks(pattern: Pattern, *, limit: int = 100, deadline: float = math.inf
     x, y = pattern.two_theta, pattern.intensity
     noise = noise_of(pattern)
     width = _typical_fwhm(x, y, noise)
-    candidates, strength, excess = _candidates(x, y, noise, width)
+    candidates, strength, excess = _candidates(x, y, noise, width, _is_counted(pattern))
     noise = noise * excess
     lines = _lines_of(pattern, candidates, strength, width, noise)
     if lines.second is not None:
@@ -158,6 +161,10 @@ def noise_of(pattern: Pattern) -> Floats:
     return np.maximum(np.sqrt(offset + slope * np.maximum(y, 0.0)), max(1e-4 * span, 1e-12))
 
 
+def _is_counted(pattern: Pattern) -> bool:
+    return pattern.raw_counts or (pattern.sigma is not None and bool(np.all(pattern.sigma > 0)))
+
+
 def _block_variance(y: Floats, lag: int) -> Floats:
     """[blocks] robust variance of a point, from second differences at a spacing."""
     residual = np.zeros(len(y))
@@ -206,19 +213,22 @@ def _floor(y: Floats, window: int | None = None) -> Floats:
     return np.interp(np.arange(len(y)), centre, level)
 
 
-def _candidates(x: Floats, y: Floats, noise: Floats, width: Floats) -> tuple[Floats, Floats, float]:
+def _candidates(
+    x: Floats, y: Floats, noise: Floats, width: Floats, counted: bool
+) -> tuple[Floats, Floats, float]:
     """Angles and signal over noise of the maxima of the filtered pattern, ascending in angle.
 
-    The third value is the factor by which noise exceeds `noise`, 1 or above.
+    counted: `noise` is sure, by counts or as stated. The third value is the factor by which noise exceeds
+    `noise`, 1 or above.
     """
     step = float(np.median(np.diff(x)))
     fine = np.arange(x[0], x[-1] + 0.5 * step, step)
     if len(fine) != len(x) or not np.allclose(fine, x, atol=0.1 * step):
         y, noise = np.interp(fine, x, y), np.interp(fine, x, noise)
     local = _fwhm_at(width, fine)
-    narrow, excess = _filtered(y, noise, local, step)
+    narrow, excess = _filtered(y, noise, local, step, counted)
     at, top = _maxima(narrow)
-    broad, _ = _filtered(y, noise, 2.2 * local, step)
+    broad, _ = _filtered(y, noise, 2.2 * local, step, counted)
     more, more_top = _maxima(broad)
     if len(at) and len(more):
         # What the narrow filter sees as one line or several, it places better.
@@ -230,11 +240,11 @@ def _candidates(x: Floats, y: Floats, noise: Floats, width: Floats) -> tuple[Flo
     return fine[0] + step * places[order], np.concatenate([top, more_top])[order], excess
 
 
-def _filtered(y: Floats, noise: Floats, local: Floats, step: float) -> tuple[Floats, float]:
+def _filtered(y: Floats, noise: Floats, local: Floats, step: float, counted: bool) -> tuple[Floats, float]:
     """Filtered signal over its noise [n], with filters of a few widths, each used where lines are about as
     wide; and the factor by which it scatters more than `noise` says, 1 or above (taken out already).
 
-    The scatter is that of the quiet quarter of the pattern, by blocks: lines add to it, noise alone does not.
+    The scatter is that of the quietest tenth of the pattern, by blocks: lines add to it everywhere else.
     """
     best = np.full(len(y), -np.inf)
     nodes = np.unique(np.round(np.geomspace(local.min(), max(local.max(), local.min() * 1.001), 4), 6))
@@ -248,12 +258,14 @@ def _filtered(y: Floats, noise: Floats, local: Floats, step: float) -> tuple[Flo
         signal_ = fftconvolve(np.pad(y, reach, mode="reflect"), kernel, "valid")
         variance = fftconvolve(np.pad(noise**2, reach, mode="reflect"), kernel**2, "valid")
         best = np.where(nearest == j, signal_ / np.sqrt(np.maximum(variance, 1e-300)), best)
-    block = int(np.clip(6 * np.median(local) / step, _BLOCK, max(len(y) // 12, 3)))
+    block = int(max(8 * np.median(local) / step, 16))
     n = len(y) // block
-    if n < 4:
+    if counted or n < 10:
         return best, 1.0
     scatter = np.median(np.abs(best[: n * block].reshape(n, block)), axis=1) / 0.6745
-    excess = max(float(np.percentile(scatter, 25)), 1.0)
+    excess = float(np.percentile(scatter, 10)) / _QUIET_TENTH
+    if excess < 1.3:  # what white noise may give, too
+        return best, 1.0
     return best / excess, excess
 
 

@@ -28,9 +28,9 @@ def stray_lines(
 ) -> npt.NDArray[np.bool_]:
     """[k] whether a line is probably the K-beta or tungsten line of a stronger one.
 
-    One line at such a place is chance; so the strongest lines are asked, and where at least half of those whose
-    company could be seen have one, and at least two, and of about one share of the area, all such are stray.
-    two_theta, sigma, fwhm: [k] degrees; area, significance: [k]. wavelength: angstrom of the lines.
+    One line at such a place is chance; so the strongest lines are asked, and where at least half of those
+    whose company could be seen have one, and at least two, and of about one share of the area, all such are
+    stray. two_theta, sigma, fwhm: [k] degrees; area, significance: [k]. wavelength: angstrom of the lines.
     """
     stray = np.zeros(len(two_theta), dtype=bool)
     anode = next((a for a in ANODES.values() if abs(wavelength / a[0] - 1) < 1e-3), None)
