@@ -188,8 +188,9 @@ def plot(path: Path) -> None:
         axes.set_xscale("log", base=2)
         axes.set_xticks(values, [f"{v:g}" for v in values])
         axes.set_xlabel(label, fontsize=9)
-        axes.set_ylim(bottom=0)
     first = figure.axes[0]
+    highest = max(float(line.get_ydata().max()) for axes in figure.axes for line in axes.get_lines())
+    first.set_ylim(0, 1.08 * highest)
     first.set_ylabel("patterns a second, one core", fontsize=9)
     first.legend(frameon=False, fontsize=8)
     figure.tight_layout()

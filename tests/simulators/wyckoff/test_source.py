@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eg_agent.errors import BadInput
-from eg_agent.symmetry import groups
+from eg_agent.symmetry import group_of_space_group, groups
 from simulators.corpus import D_MIN, strain_type
 from simulators.counter_random import CounterRandom
 from simulators.crystal import Crystal, metric
@@ -204,6 +204,41 @@ def test_large_asymmetric_units_are_drawn():
     crystals = WyckoffSource(config).crystals(_random(12), 0)
     assert max(len(c.elements) for c in crystals) > 50
     assert all(len(c.elements) <= 60 for c in crystals)
+
+
+def test_cells_are_as_large_as_those_of_real_structures(source, structures):
+    """Atoms and volume of primitive cells, groups weighted alike: minerals and computed ones by halves."""
+    pd = pytest.importorskip("pandas")
+    computed = pd.read_parquet(
+        structures / "materials_project.parquet", columns=["lattice", "nsites", "hall_number"]
+    )
+    minerals = pd.read_parquet(structures / "minerals.parquet")
+    minerals = minerals[minerals.ok & ~minerals.duplicate]
+    import spglib
+
+    number = [0] + [spglib.get_spacegroup_type(h).number for h in range(1, 531)]  # pyright: ignore[reportOptionalMemberAccess]
+    centring = np.array([0] + [len(gemmi.SpaceGroup(n).operations().cen_ops) for n in range(1, 231)])
+    found = []
+    for space_group, cell, atoms, divide in (
+        (np.array(number)[computed.hall_number], computed.lattice, computed.nsites, False),
+        (minerals.spacegroup_number.to_numpy(), minerals.lattice, minerals.n_sites, True),
+    ):
+        per_cell = centring[space_group] if divide else 1
+        volume = np.sqrt(np.linalg.det([metric(tuple(c)) for c in cell])) / per_cell
+        group = np.array([group_of_space_group(int(n)) for n in space_group])
+        weight = 1.0 / np.bincount(group)[group]
+        found.append((volume, atoms.to_numpy() / per_cell, weight / weight.sum()))
+    volume, atoms, weight = (np.concatenate(x) for x in zip(*found))
+    crystals = source.crystals(_random(1500, seed=21), 0)
+    primitive = centring[[c.space_group for c in crystals]]
+    ours = np.array([c.volume for c in crystals]) / primitive
+    count = np.array([sum(len(c.orbit(i)) for i in range(len(c.elements))) for c in crystals]) / primitive
+    for real, mine in ((volume, ours), (atoms, count)):
+        order = np.argsort(real)
+        cumulative = np.cumsum(weight[order]) / weight.sum()
+        for share, factor in ((0.25, 1.5), (0.5, 1.3), (0.75, 1.4), (0.9, 1.5), (0.95, 1.5)):
+            expected = real[order][np.searchsorted(cumulative, share)]
+            assert expected / factor < np.quantile(mine, share) < expected * factor, (share, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
