@@ -9,12 +9,14 @@ import typer
 from eg_agent.errors import EgAgentError
 from trainer.cli.benchmark import benchmark
 from trainer.cli.calibrate import calibrate
+from trainer.cli.card import card
 from trainer.cli.export import export
 from trainer.cli.fit import fit
 from trainer.cli.library import library
 from trainer.cli.prepare import prepare
 from trainer.cli.reproduce import reproduce
 from trainer.cli.simulate import simulate
+from trainer.cli.study import study
 from trainer.cli.tune import tune
 from trainer.cli.unseen import unseen
 
@@ -31,8 +33,10 @@ app.command()(fit)
 app.command()(tune)
 app.command()(export)
 app.command()(calibrate)
+app.command()(card)
 app.command()(benchmark)
 app.command()(reproduce)
+app.command()(study)
 app.command()(library)
 app.command()(unseen)
 
