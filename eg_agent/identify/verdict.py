@@ -3,8 +3,9 @@
 Rules, in this order (thresholds in `IdentifySettings`):
 
 1. `no confident match`: there is no fit to go by (no cell, one that did not fit, or one found by indexing
-   that is more likely wrong than right), the answer lies within `flat_information` nats of the prior, and
-   no group has half of the probability. The pattern has said nothing.
+   that is more likely wrong than right), and either the network calls the pattern out of distribution, or the
+   answer lies within `flat_information` nats of the prior and no group has half of the probability: the
+   pattern has said nothing.
 2. `identified`: the leading group reaches `identified`, and nothing contradicts it: no single
    reflection that it forbids is seen with odds of `contradiction` nats against it, and a cell that was
    given did fit.
@@ -60,6 +61,13 @@ def judge(
     top = float(np.exp(log_probability[order[0]]))
     fitted = evidence.status == "fitted"
     trusted = fitted and (no_cell is None or no_cell < 0.5)
+    if not trusted and network.out_of_distribution:
+        return Judgement(
+            "no confident match",
+            f"{_alone(evidence, lookup, no_cell)}, and the pattern is out of distribution"
+            f"{_novelty(network)}, not what the network was made for. "
+            "Is it a crystalline powder, and is the angle axis right?",
+        )
     said = information(log_probability, network.log_prior)
     if not trusted and said < settings.flat_information and top < 0.5:
         return Judgement(
@@ -84,6 +92,8 @@ def judge(
             f", but {_name(against)} at {against.two_theta:.2f} deg, which it forbids, is seen: another "
             "phase, or another group"
         )
+    if network.out_of_distribution:
+        reason += f"; out of distribution for the network{_novelty(network)}: only the fit counts"
     if lookup is not None and lookup.matches:
         reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:
@@ -126,6 +136,11 @@ def _alone(evidence: Evidence, lookup: Lookup | None, no_cell: float | None) -> 
     if evidence.status == "not fitted":
         return f"The cell does not fit ({evidence.reason.rstrip('.')}), so that {who}"
     return f"Without a cell {who}"
+
+
+def _novelty(network: Posterior) -> str:
+    """How far, in brackets; empty where the posterior does not say."""
+    return "" if network.novelty is None else f" ({network.novelty:.1f} standard deviations from ordinary)"
 
 
 def _nearest(lookup: Lookup) -> str:

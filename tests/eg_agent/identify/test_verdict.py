@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,3 +117,21 @@ def test_a_group_outside_the_lattice_is_said_to_be_outside() -> None:
     assert "cannot carry" in found.reason
     assert "P b n -" in found.reason
     assert "90%" in found.reason
+
+
+def strange(log_p: np.ndarray) -> Posterior:
+    return replace(posterior(log_p), novelty=5.2, out_of_distribution=True)
+
+
+def test_what_the_network_was_not_made_for_is_no_match_however_sure_it_is() -> None:
+    sure = shares(g14=0.99)
+    found = judge(sure, strange(sure), NO_CELL, (14,), SETTINGS)
+    assert found.verdict == "no confident match"
+    assert "out of distribution (5.2 standard deviations" in found.reason
+
+
+def test_a_fit_that_stands_counts_although_the_network_is_lost() -> None:
+    sure = shares(g14=0.99)
+    found = judge(sure, strange(FLAT), fitted(14, "P b n -"), (14,), SETTINGS)
+    assert found.verdict == "identified"
+    assert "only the fit counts" in found.reason
