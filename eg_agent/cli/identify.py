@@ -64,6 +64,15 @@ def identify(
             help="Known structures to look the patterns up in; made by eg-train library.",
         ),
     ] = None,
+    index: Annotated[
+        bool,
+        typer.Option(
+            "--index/--no-index", help="Look for a cell where none is given, and weigh absences in it."
+        ),
+    ] = True,
+    index_seconds: Annotated[
+        float, typer.Option(min=1.0, max=60.0, help="Seconds a pattern for that, fits included.")
+    ] = 20.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on standard output: one object a file, one line each.")
     ] = False,
@@ -77,6 +86,9 @@ def identify(
 ) -> None:
     """Identify the extinction group of measured patterns.
 
+    Without a cell, one is looked for by indexing, and the answer weighs the cells found against the chance
+    that none of them is right. --no-index answers at once, by the network alone.
+
     Exit status: 0 when all were answered (identified, undecided, no confident match), 3 when any was
     refused, 2 for wrong usage.
     """
@@ -88,8 +100,10 @@ def identify(
     files, several = collect(paths)
 
     from eg_agent.identify.identifier import Identifier
+    from eg_agent.identify.settings import IdentifySettings
 
-    identifier = Identifier(checkpoint, prior, library=library)
+    settings = IdentifySettings(index_seconds=index_seconds if index else 0.0)
+    identifier = Identifier(checkpoint, prior, settings, library=library)
     answers: list[Answer] = []
     for path, named in _progress(files, quiet=as_json or not several):
         answer = _answer(identifier, path, numbers, first, second, several=several, named=named)

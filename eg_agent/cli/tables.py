@@ -45,6 +45,8 @@ def print_answer(path: Path, answer: Identification, *, groups: int = 5) -> None
         cell = ", ".join(f"{v:.4f}" for v in answer.evidence.cell[:3])
         angles = ", ".join(f"{v:.2f}" for v in answer.evidence.cell[3:])
         console.print(f"Fitted cell ({answer.evidence.lattice}): {cell} angstrom, {angles} deg")
+    if answer.cells:
+        console.print(_cells(answer))
     if answer.lookup is not None:
         console.print(_matches(answer.lookup))
         console.print(
@@ -86,6 +88,29 @@ def _groups(answer: Identification, count: int) -> Table:
             found = scored.get(row.group)
             cells += [f"{found.log_evidence:+.1f}", escape(found.symbol)] if found else ["-", "-"]
         table.add_row(*cells, escape(", ".join(row.space_groups)))
+    return table
+
+
+def _cells(answer: Identification) -> Table:
+    """The cells that indexing proposed."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("proposed cell (angstrom, deg)", no_wrap=True)
+    table.add_column("lattice")
+    for name in ("probability", "lines", "M20", "Rwp %"):
+        table.add_column(name, justify="right")
+    for cell in answer.cells:
+        lengths = " ".join(f"{v:.3f}" for v in cell.cell[:3])
+        angles = " ".join(f"{v:.2f}".rstrip("0").rstrip(".") for v in cell.cell[3:])
+        table.add_row(
+            f"{lengths}  {angles}",
+            cell.lattice,
+            f"{cell.probability:.3f}",
+            f"{cell.n_indexed} of {cell.n_lines}",
+            f"{cell.m20:.0f}",
+            "no fit" if cell.rwp is None else f"{cell.rwp:.1f}",
+        )
+    if answer.no_cell is not None:
+        table.add_row("none of these", "", f"{answer.no_cell:.3f}")
     return table
 
 

@@ -16,7 +16,10 @@ from eg_agent.model import Calibration, Classifier
 from trainer.benchmark import classification, indexing
 from trainer.benchmark.data import Case, Cell, Folder, Subset
 from trainer.benchmark.foreign import foreign_rows
+from trainer.benchmark.pipeline import PipelineRecipe
+from trainer.benchmark.pipeline_folds import calibrate_pipeline
 from trainer.benchmark.predictors import (
+    PRIOR_STRENGTH,
     IdentifierRecipe,
     IndexRecipe,
     NetworkRecipe,
@@ -43,7 +46,8 @@ SUBSETS: dict[What, Subset] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run. `by`: extra strata, names in `strata.NAMES`. `time_limit`: seconds, for indexing.
+    """What to run. `by`: extra strata, names in `strata.NAMES`. `time_limit`: seconds, for indexing (with the
+    fits of the cells found, for the pipeline). cache: folder in which the pipeline keeps them.
 
     unseen: JSON file of ids (`eg-train unseen`), for strata seen and unseen. library: file, for the
     pipeline. graph: JSON file with `published_edges`. fusion: of the heads, for calibration by folds.
@@ -60,6 +64,7 @@ class Options:
     time_limit: float = 10.0
     unseen: Path | None = None
     library: str | None = None
+    cache: str | None = None
     graph: Path | None = None
     fusion: Fusion = "log-pool"
     seed: int = 0
@@ -73,6 +78,8 @@ def run(
         raise BadInput(f"--what {options.what} is not known: give one of {', '.join(get_args(What))}.")
     if options.library is not None and options.what != "pipeline":
         raise BadInput("a library takes part with --what pipeline only: leave out --library.")
+    if options.cache is not None and options.what != "pipeline":
+        raise BadInput("only the pipeline's cells are kept: leave out --cache, or give --what pipeline.")
     if options.what == "index" and options.calibrate_folds is not None:
         raise BadInput("indexing gives cells, not probabilities: leave out --calibrate-folds.")
     folder = Folder(data)
@@ -103,7 +110,11 @@ def run(
         if options.what == "network"
         else RobustRecipe(options.checkpoint, options.prior)
         if options.what == "robustness"
-        else IdentifierRecipe(options.checkpoint, options.prior, options.what == "verify", options.library)
+        else PipelineRecipe(
+            options.checkpoint, options.prior, options.time_limit, options.library, options.cache
+        )
+        if options.what == "pipeline"
+        else IdentifierRecipe(options.checkpoint, options.prior)
     )
     found = predict(folder, cases, recipe, workers=options.workers, progress=progress)
     if options.what == "robustness":
@@ -116,7 +127,8 @@ def run(
         shipped_prior=log_prior,
         prior_name=options.prior,
         seconds=found.seconds,
-        evidence_only=found.evidence_only() if options.what == "verify" else None,
+        evidence_only=found.evidence_only() if options.what in ("verify", "pipeline") else None,
+        network=answered.network,
         strata=strata,
         settings=settings | described | calibration | {"refused": dict(found.refused)},
         sets=answered.sets,
@@ -143,13 +155,17 @@ def published_topology(path: Path) -> Topology:
 
 @dataclass(frozen=True, eq=False)
 class _Answered:
-    """log_probability [n, 99]; prediction sets; what to say; a calibration and prior for other patterns."""
+    """log_probability [n, 99]; prediction sets; what to say; a calibration and prior for other patterns.
+
+    network: [n, 99] of the network alone, calibrated the same way, beside the pipeline.
+    """
 
     log_probability: np.ndarray
     sets: tuple[np.ndarray, np.ndarray]
     said: dict[str, Any]
     calibration: Calibration
     prior: np.ndarray
+    network: np.ndarray | None = None
 
 
 def _calibrated(
@@ -163,7 +179,10 @@ def _calibrated(
         sets = classifier.card.sets
         inside = (sets.covered(log_probability, labels), sets.sizes(log_probability))
         said = {"calibration": f"as shipped, fitted on {classifier.card.calibrated_on}"}
-        return _Answered(log_probability, inside, said, classifier.calibration, log_prior)
+        network = found.raw("network", log_prior) if options.what == "pipeline" else None
+        return _Answered(log_probability, inside, said, classifier.calibration, log_prior, network)
+    if options.what == "pipeline":
+        return _calibrated_pipeline(found, cases, options, classifier, log_prior)
     result = calibrated_by_folds(
         found,
         labels,
@@ -181,6 +200,45 @@ def _calibrated(
     first = result.fits[0]
     inside = (result.in_set, result.set_size)
     return _Answered(normalise(result.log_prob), inside, said, first.calibration, first.log_prior)
+
+
+def _calibrated_pipeline(
+    found: Predictions,
+    cases: Sequence[Case],
+    options: Options,
+    classifier: Classifier,
+    log_prior: np.ndarray,
+) -> _Answered:
+    """Network and mixture over cells by folds of compounds."""
+    folds = options.calibrate_folds
+    assert folds is not None
+    result = calibrate_pipeline(
+        found,
+        classification.labels_of(cases),
+        classification.compounds_of(cases),
+        log_train_prior=np.asarray(classifier.log_train_prior),
+        log_prior=log_prior,
+        folds=folds,
+        strength=PRIOR_STRENGTH,
+        seed=options.seed,
+        fusion=options.fusion,
+    )
+    fits = result.network.fits
+    said = {
+        "calibration": f"out of fold, {folds} folds by compound, network and mixture",
+        "folds": [
+            asdict(fit.calibration) | {"prior": fit.prior_name, "mixture": asdict(constants)}
+            for fit, constants in zip(fits, result.constants, strict=True)
+        ],
+    }
+    return _Answered(
+        normalise(result.log_probability),
+        (result.in_set, result.set_size),
+        said,
+        fits[0].calibration,
+        fits[0].log_prior,
+        normalise(result.network.log_prob),
+    )
 
 
 def _index(

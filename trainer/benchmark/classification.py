@@ -19,6 +19,7 @@ from trainer.metrics import (
     FloatMatrix,
     Interval,
     Topology,
+    contributions,
     negative_log_likelihood,
     reliability,
     score,
@@ -51,6 +52,7 @@ def result_of(
     prior_name: str,
     seconds: npt.ArrayLike,
     evidence_only: FloatMatrix | None = None,
+    network: FloatMatrix | None = None,
     settings: Mapping[str, Any] | None = None,
     strata: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
@@ -62,7 +64,8 @@ def result_of(
     """The benchmark's result as plain JSON types.
 
     log_probability: [n, 99] of the model, nats, normalised. shipped_prior: [99] nats.
-    seconds: [n] a pattern. evidence_only: [n, 99], verifier with a uniform prior.
+    seconds: [n] a pattern. evidence_only: [n, 99], verifier with a uniform prior. network: [n, 99], the
+        network alone; then "gain" holds what the model adds to it, pattern by pattern (`paired`).
     published: another graph; its hops and relations stand under "published_graph", model and nulls.
     sets: [n] whether a prediction set holds the true group, and [n] its size.
     strata: name -> [n] value of each case; each gives a `by_<name>` beside `by_source`, with the same rows.
@@ -74,6 +77,8 @@ def result_of(
     predictions = {"model": log_probability}
     if evidence_only is not None:
         predictions["evidence_only"] = evidence_only
+    if network is not None:
+        predictions["network"] = network
     predictions["prior_only"] = prior.log_probability
     predictions["constant"] = nulls.constant(labels)
 
@@ -88,6 +93,8 @@ def result_of(
             shuffled, np.tile(here, len(permuted)), ref, boot, topology=topology, repeats=len(permuted)
         )
         found = {"n": len(keep), "compounds": boot.n_compounds} | {n: row_as_json(r) for n, r in rows.items()}
+        if network is not None:
+            found["gain"] = row_as_json(paired(log_probability[keep], network[keep], here, boot))
         if sets is not None:
             found["sets"] = row_as_json(set_metrics(sets[0][keep], sets[1][keep], boot))
         return found
@@ -124,6 +131,21 @@ def result_of(
         "seconds": {"p95": float(np.percentile(seconds, 95)), "max": float(seconds.max())},
     }
     return result
+
+
+def paired(
+    log_probability: FloatMatrix, other: FloatMatrix, labels: npt.NDArray[np.int64], bootstrap: Bootstrap
+) -> Row:
+    """top1, top3, top5, nll and bits of [n, 99] less those of `other`, pattern by pattern, by compound.
+
+    bits: by which the true group is more probable, so that more is better; of nll less is.
+    """
+    mine, others = contributions(log_probability, labels), contributions(other, labels)
+    names = ("top1", "top3", "top5", "nll")
+    gains = np.stack([mine.numerator[name] - others.numerator[name] for name in names], axis=1)
+    gains = np.column_stack([gains, -gains[:, -1] / np.log(2.0)])
+    draws = bootstrap.sums(gains) / bootstrap.sums(np.ones((len(labels), 1)))
+    return {name: bootstrap.interval(draws[:, i]) for i, name in enumerate((*names, "bits"))}
 
 
 def _as_json(rows: Mapping[str, Row]) -> dict[str, dict[str, dict[str, float | None]]]:

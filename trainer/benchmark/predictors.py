@@ -54,21 +54,19 @@ class NetworkRecipe:
 
 @dataclass(frozen=True)
 class IdentifierRecipe:
-    """The whole product: with the known cell (`verify`) or from the pattern alone (`pipeline`)."""
+    """The whole product with the known cell (`verify`); without one see `pipeline`."""
 
     checkpoint: str
     prior: str
-    with_cell: bool
-    library: str | None = None
 
     def __call__(self) -> Predictor:
         from eg_agent.identify import Identifier
 
         _single_thread()
-        identifier = Identifier(self.checkpoint, self.prior, library=self.library)
+        identifier = Identifier(self.checkpoint, self.prior)
 
         def predictor(pattern: Pattern, case: Case) -> Answer:
-            found = identifier.identify(pattern, cell=case.cell if self.with_cell else None)
+            found = identifier.identify(pattern, cell=case.cell)
             if found.verdict == "refused" or found.log_probability is None:
                 return Answer(None, reason=found.reason)
             return Answer(np.asarray(found.log_probability), found.evidence_only, found.reason)
@@ -123,7 +121,7 @@ def calibrated_by_folds(
 
     With raw outputs of the two heads (network) the calibration is the network's own, with its novelty where
     the checkpoint has one, and the prior the shipped one or class frequencies of the other folds with
-    PRIOR_STRENGTH pseudo-counts of it. Without (verify, pipeline) one temperature is fitted on the fused
+    PRIOR_STRENGTH pseudo-counts of it. Without (verify) one temperature is fitted on the fused
     log-probabilities, where the shipped prior is inside. Refused patterns get the prior as their answer
     and take no part in fitting.
     """

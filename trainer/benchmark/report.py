@@ -14,6 +14,7 @@ from rich.text import Text
 ROWS = {
     "model": "model",
     "evidence_only": "evidence only",
+    "network": "network alone",
     "prior_only": "prior only",
     "constant": "constant",
     "permutation": "permutation",
@@ -27,6 +28,12 @@ ANSWERS = {
     "nll": ("NLL nats", 1, 2),
     "bits_over_prior": ("bits over\nprior", 1, 2),
     "ece": ("ECE", 1, 3),
+}
+GAINS = {
+    "top1": ("Top-1 %", 100, 1),
+    "top5": ("Top-5 %", 100, 1),
+    "nll": ("NLL nats", 1, 2),
+    "bits": ("bits", 1, 2),
 }
 WRONG = {
     "brier": ("Brier", 1, 2),
@@ -47,7 +54,8 @@ TITLES = {
 }
 
 
-def _cell(interval: Mapping[str, float | None], factor: float, decimals: int) -> Text:
+def interval_cell(interval: Mapping[str, float | None], factor: float, decimals: int) -> Text:
+    """A value with its 95 % interval below it; a dash where the metric is not defined."""
     value, low, high = interval["value"], interval["low"], interval["high"]
     if value is None:
         return Text("-", style="dim")
@@ -71,7 +79,7 @@ def _table(result: Mapping[str, Any], title: str, metrics: Mapping[str, tuple[st
     for name, shown in ROWS.items():
         row = result.get(name)
         if row:
-            cells = [_cell(row[m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+            cells = [interval_cell(row[m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
             table.add_row(shown, *cells, style="bold" if name == "model" else "")
     return table
 
@@ -94,9 +102,11 @@ def _strata(result: Mapping[str, Any], name: str) -> Table:
     if has_prior:
         table.add_column("prior only:\nTop-1 %", justify="right")
     for value, rows in result.items():
-        cells = [_cell(rows["model"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
+        cells = [
+            interval_cell(rows["model"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()
+        ]
         if has_prior:
-            cells.append(_cell(rows["prior_only"]["top1"], 100, 1))
+            cells.append(interval_cell(rows["prior_only"]["top1"], 100, 1))
         table.add_row(value, str(rows["n"]), str(rows["compounds"]), *cells)
     return table
 
@@ -108,6 +118,14 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
             f"Calibration: ECE {r['ece']:.3f}; a calibrated model would show "
             f"{r['expected_low']:.3f} to {r['expected_high']:.3f}."
         )
+    if "gain" in result:
+        parts = [
+            f"{heading.splitlines()[0]} {factor * gain['value']:+.{decimals}f} "
+            f"[{factor * gain['low']:+.{decimals}f}, {factor * gain['high']:+.{decimals}f}]"
+            for name, (heading, factor, decimals) in GAINS.items()
+            for gain in [result["gain"][name]]
+        ]
+        console.print(f"Above the network alone: {'; '.join(parts)}.")
     if "sets" in result:
         inside, size = result["sets"]["set_coverage"], result["sets"]["set_size"]
         console.print(
@@ -136,25 +154,6 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
         console.print(table)
 
 
-def _print_variants(result: Mapping[str, Any], console: Console) -> None:
-    metrics = {name: ANSWERS[name] for name in ("top1", "top5", "bits_over_prior", "ece")}
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for heading, _, _ in metrics.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("of the whole\npattern's bits", justify="right")
-    table.add_column("refused", justify="right")
-    table.add_column("permutation:\nTop-1 %", justify="right")
-    for name, row in result["variants"].items():
-        share = row["share_of_bits"]
-        cells = [_cell(row["model"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
-        cells += [Text("-" if share is None else f"{100 * share:.0f} %"), Text(str(row["refused"]))]
-        table.add_row(name, *cells, _cell(row["permutation"]["top1"], 100, 1))
-    only = [_cell(result["prior_only"][m], factor, decimals) for m, (_, factor, decimals) in metrics.items()]
-    table.add_row("prior only", *only, "", "", "")
-    console.print(table)
-
-
 def print_report(result: Mapping[str, Any], what: str, console: Console) -> None:
     """Print a benchmark result (see `classification.result_of`, `indexing.result_of`)."""
     n, compounds = result["n"], result["compounds"]
@@ -163,7 +162,9 @@ def print_report(result: Mapping[str, Any], what: str, console: Console) -> None
         "below each value its 95 % interval by compound."
     )
     if what == "robustness":
-        _print_variants(result, console)
+        from trainer.benchmark.robustness_report import print_variants
+
+        print_variants(result, console)
         return
     if what == "index":
         console.print(_table(result, "The right lattice among the first cells", CELLS))

@@ -35,6 +35,14 @@ def benchmark(
     library: Annotated[
         Path | None, typer.Option(help="Library for --what pipeline.", show_default=False)
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps cells and fits of --what pipeline: a stopped run goes on, and another "
+            "calibration or checkpoint is judged in seconds.",
+            show_default=False,
+        ),
+    ] = None,
     graph: Annotated[
         Path | None, typer.Option(help="JSON with published_edges, for hops on it.", show_default=False)
     ] = None,
@@ -44,7 +52,7 @@ def benchmark(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page with pictures.", show_default=False)
     ] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds a pattern, for index.")] = 10.0,
+    time_limit: Annotated[float, typer.Option(help="Seconds a pattern, for index and pipeline.")] = 10.0,
     workers: Annotated[int, typer.Option(help="Processes; 1 gives honest seconds.")] = 1,
     seed: Annotated[int, typer.Option(help="Of folds, permutations and the bootstrap.")] = 0,
 ) -> None:
@@ -67,6 +75,7 @@ def benchmark(
         time_limit=time_limit,
         unseen=unseen,
         library=None if library is None else str(library),
+        cache=None if cache is None else str(cache),
         graph=graph,
         fusion=fusion,
         seed=seed,

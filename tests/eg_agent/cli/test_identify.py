@@ -77,8 +77,9 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def eg(checkpoint: str):
-    def call(*words: object, ok: bool = True) -> Result:
-        result = CliRunner().invoke(app, ["identify", "--checkpoint", checkpoint, *map(str, words)])
+    def call(*words: object, ok: bool = True, index: bool = False) -> Result:
+        looking = ["--index", "--index-seconds", "60"] if index else ["--no-index"]
+        result = CliRunner().invoke(app, ["identify", "--checkpoint", checkpoint, *looking, *map(str, words)])
         if ok and result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -99,6 +100,19 @@ def test_one_file_is_a_table_with_reason_and_space_groups(eg, sample: Path) -> N
     ):
         assert said in " ".join(result.stdout.split())
     assert "checkpoint" in result.stdout
+
+
+def test_without_a_cell_one_is_looked_for(eg, sample: Path) -> None:
+    result = eg(sample, "--wavelength", CU, "--prior", "uniform", "--json", index=True)
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert answer["provenance"]["cell"] is None
+    assert any(cell["cell"][0] == pytest.approx(5.64, rel=2e-3) for cell in answer["cells"])
+    assert answer["no_cell"] + sum(cell["probability"] for cell in answer["cells"]) == pytest.approx(1.0)
+    assert answer["evidence"]["status"] == "fitted"
+    table = " ".join(eg(sample, "--wavelength", CU, index=True).stdout.split())
+    assert "proposed cell" in table
+    assert "none of these" in table
 
 
 def test_a_cell_brings_the_fit(eg, sample: Path) -> None:
@@ -290,6 +304,7 @@ def test_the_command_itself(checkpoint: str, sample: Path, folder: Path) -> None
 
     def run(*words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "eg_agent.cli.main", "identify", "--checkpoint", checkpoint]
+        command.append("--no-index")
         return subprocess.run(
             [*command, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
         )
