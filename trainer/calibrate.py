@@ -41,6 +41,8 @@ TEMPERATURES = (0.2, 20.0)
 #: What is expected of the slopes of log T with novelty and with ambiguity, and of the prior's exponent about
 #: 1: standard deviations of normal priors. They matter for few labels only.
 NOVELTY_WIDTH, ENTROPY_WIDTH, PRIOR_WIDTH = 0.3, 2.0, 0.5
+#: Nats of all labelled patterns together that a slope with novelty has to bring to be kept.
+SLOPE_GAIN = 2.0
 #: Bounds of the two slopes.
 NOVELTY_SLOPES, ENTROPY_SLOPES = (-0.7, 0.7), (-4.0, 4.0)
 
@@ -232,21 +234,23 @@ def fit_calibration(
         left_out, counted = fold_prior(label, base, strength, clusters)
         for prior_name, fitting, used in ((name, base, base), (f"{name}+counts", left_out, counted)):
             for kind in kinds:
-                found = fit_temperature(
-                    split,
-                    aux,
-                    log_train_prior,
-                    fitting,
-                    label,
-                    fusion=kind,
-                    novelty=novelty,
-                    by_entropy=not simple,
-                    fit_prior_weight=not simple,
-                )
-                log_p = apply(found, split, aux, log_train_prior, fitting, novelty)
-                nll = -float(log_p[np.arange(len(label)), label].mean())
-                if best is None or nll < best.nll:
-                    best = Fitted(found, prior_name, used, fit_sets(log_p, label, coverage), nll)
+                for z in (None,) if novelty is None else (None, novelty):
+                    found = fit_temperature(
+                        split,
+                        aux,
+                        log_train_prior,
+                        fitting,
+                        label,
+                        fusion=kind,
+                        novelty=z,
+                        by_entropy=not simple,
+                        fit_prior_weight=not simple,
+                    )
+                    log_p = apply(found, split, aux, log_train_prior, fitting, novelty)
+                    nll = -float(log_p[np.arange(len(label)), label].mean())
+                    worth = 0.0 if z is None else SLOPE_GAIN / len(label)
+                    if best is None or nll + worth < best.nll:
+                        best = Fitted(found, prior_name, used, fit_sets(log_p, label, coverage), nll)
     if best is None:
         raise BadInput("a calibration needs at least one prior.")
     return best

@@ -15,8 +15,7 @@ import numpy as np
 
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.model.checkpoint import Card, find_checkpoint, write_atomically
-from eg_agent.model.classifier import Classifier, Outputs
-from eg_agent.model.novelty import NoveltyReference, fit_novelty
+from eg_agent.model.classifier import Classifier
 from eg_agent.model.prior import log_prior
 from eg_agent.patterns import Pattern, check
 from eg_agent.values import to_json
@@ -26,13 +25,7 @@ from trainer.benchmark.nulls import folds_by_compound
 from trainer.benchmark.predictors import PRIOR_STRENGTH
 from trainer.calibrate import FoldResult, Fusion, calibrate_folds, fit_calibration
 from trainer.metrics import Bootstrap, negative_log_likelihood, reliability, set_metrics
-
-#: Simulated patterns that the novelty reference comes from, and the components that it keeps.
-NOVELTY_PATTERNS = 1024
-NOVELTY_COMPONENTS = 64
-#: Its stream: beyond the held-out patterns that a run's log and calibration use.
-NOVELTY_SEED, NOVELTY_START = 20_011, 2_000_000
-BATCH = 64
+from trainer.novelty import novelty_reference
 
 
 @dataclass(frozen=True)
@@ -152,27 +145,6 @@ def _expected(request: Request, judged: FoldResult, labels: np.ndarray, compound
         "bits_over_fold_prior": float(-gain[np.arange(len(labels)), labels].mean() / np.log(2.0)),
         "folds": [asdict(c) | {"prior": p} for c, p in zip(judged.calibrations, judged.priors, strict=True)],
     }
-
-
-def novelty_reference(
-    classifier: Classifier, corpus: Path, patterns: int = NOVELTY_PATTERNS
-) -> NoveltyReference:
-    """The novelty reference from simulated patterns of the corpus' held-out structures."""
-    from simulators.corpus import Corpus
-    from simulators.stream import PatternStream
-    from simulators.stream_config import stage2
-
-    settings = stage2()
-    settings = replace(settings, sampling=replace(settings.sampling, split="held_out"))
-    stream = PatternStream(Corpus.load(corpus), settings, NOVELTY_SEED, classifier.grid)
-    found: list[Outputs] = []
-    for start in range(0, patterns, BATCH):
-        batch = stream.batch(NOVELTY_START + start, min(BATCH, patterns - start))
-        bare = replace(classifier, card=replace(classifier.card, novelty=None))
-        found.append(bare.projected_outputs(batch.intensity.cpu().numpy(), batch.coverage.cpu().numpy()))
-    features = np.concatenate([outputs.features for outputs in found])
-    said = f"{patterns} simulated patterns of held-out structures"
-    return fit_novelty(features, components=NOVELTY_COMPONENTS, fitted_on=said)
 
 
 def _write(request: Request, card: Card) -> None:

@@ -166,3 +166,16 @@ def test_gradient_is_that_of_the_loss():
         x = np.array([0.3, 0.6, 0.9, 0.1, 0.4]) + 0.1 * rng.normal(size=5)
         numeric = approx_fprime(x, lambda y: pool.loss(y)[0], 1e-6)
         np.testing.assert_allclose(pool.loss(x)[1], numeric, atol=1e-4)
+
+
+def test_a_novelty_that_tells_nothing_is_left_out_and_one_that_tells_is_kept():
+    split, aux, labels = mixed_scores(800)
+    hard = np.where(np.arange(800) % 2, 1.0, -1.0)
+    slope = {}
+    for name, novelty in {"noise": np.random.default_rng(10).normal(size=800), "telling": hard}.items():
+        fitted = fit_calibration(
+            split, aux, UNIFORM, {"u": UNIFORM}, labels, strength=1e9, novelty=novelty, simple=True
+        )
+        slope[name] = fitted.calibration.novelty_slope
+    assert slope["noise"] == 0.0
+    assert slope["telling"] > 0.2

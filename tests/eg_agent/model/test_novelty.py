@@ -20,11 +20,29 @@ def features(n: int, seed: int) -> np.ndarray:
 
 
 def test_threshold_is_passed_by_as_many_as_it_says_and_by_strangers():
-    reference = fit_novelty(features(4000, 0), quantile=0.99)
+    reference = fit_novelty(features(4000, 0), components=32, quantile=0.99)
     fresh = reference.novelty(features(4000, 1))
     assert (fresh > reference.threshold).mean() == pytest.approx(0.01, abs=0.008)
     strange = features(200, 2) + 2.0 * np.random.default_rng(3).normal(size=(200, 64))
     assert (reference.novelty(strange) > reference.threshold).all()
+
+
+def test_a_direction_refuses_what_is_no_further_away():
+    # Shifted by 3.5 standard deviations along one of twelve directions: the distance sees little of it.
+    mixing = np.random.default_rng(99).normal(size=(12, 64))
+    towards = np.linalg.pinv(mixing)[:, 3]
+    strange = features(300, 4) + 3.5 * mixing[3]
+    plain = fit_novelty(features(4000, 0), components=12)
+    assert (plain.novelty(strange) > plain.threshold).mean() < 0.5
+    found = fit_novelty(
+        features(4000, 0), components=12, direction=7.0 * towards, foreign={"shifted": strange}
+    )
+    assert found.refused["shifted"] > 0.7
+    assert found.refused["shifted"] == (found.novelty(strange) > found.threshold).mean()
+    fresh = found.novelty(features(4000, 1))
+    assert (fresh > found.threshold).mean() == pytest.approx(0.01, abs=0.008)
+    again = from_json(NoveltyReference, to_json(found))
+    np.testing.assert_allclose(again.novelty(strange), found.novelty(strange))
 
 
 def test_json_round_trip_and_wrong_network():
