@@ -16,10 +16,16 @@ from trainer.benchmark.predictors import PRIOR_STRENGTH
 from trainer.benchmark.robustness import VARIANTS
 from trainer.benchmark.running import Predictions
 from trainer.calibrate import calibrate_folds
-from trainer.metrics import Bootstrap, negative_log_likelihood, normalise, score
+from trainer.metrics import Bootstrap, Interval, negative_log_likelihood, normalise, score
 
 if TYPE_CHECKING:
     from trainer.benchmark.benchmark import Options
+
+
+def share_of(bits: np.ndarray, whole: np.ndarray, boot: Bootstrap) -> Interval:
+    """Sum of `bits` [n] over that of `whole` [n], in the same resamples; undefined where that is not > 0."""
+    part, all_of_it = boot.sums(np.column_stack([bits, whole])).T
+    return boot.interval(np.divide(part, all_of_it, out=np.full_like(part, np.nan), where=all_of_it > 0))
 
 
 def robust_result(
@@ -31,6 +37,7 @@ def robust_result(
 ) -> dict[str, Any]:
     """Variant -> rows model and permutation, `share_of_bits` of the whole pattern's, and `refused`.
 
+    share_of_bits_95: its interval; numerator and denominator are resampled together, by compound.
     The calibration of each fold is fitted on whole patterns of the other folds and used on all variants
     of its own, as a shipped one is. Refused variants count with the prior as their answer.
     """
@@ -69,7 +76,7 @@ def robust_result(
     permuted = nulls.permutation(compounds, seed=options.seed)
     repeated = np.tile(labels, len(permuted))
     rows: dict[str, Any] = {}
-    whole = float("nan")
+    whole = np.zeros(n)
     for v, name in enumerate(VARIANTS):
         logp = priors.copy()
         for k in np.unique(fold):
@@ -82,15 +89,17 @@ def robust_result(
         model = row_as_json(score(logp, labels, reference, boot))
         shuffled = logp[permuted].reshape(-1, logp.shape[1])
         null = score(shuffled, repeated, reference, boot, repeats=len(permuted))
-        bits = model["bits_over_prior"]["value"] or 0.0
+        bits = (reference - negative_log_likelihood(logp, labels)) / np.log(2.0)
         whole = bits if v == 0 else whole
+        share = row_as_json({"share": share_of(bits, whole, boot)})["share"]
         rows[name] = {
             "n": n,
             "compounds": boot.n_compounds,
             "refused": int((~answered[v]).sum()),
             "model": model,
             "permutation": row_as_json(null),
-            "share_of_bits": bits / whole if whole > 0 else None,
+            "share_of_bits": share["value"],
+            "share_of_bits_95": None if share["low"] is None else [share["low"], share["high"]],
         }
     only = row_as_json(score(prior.log_probability, labels, reference, boot))
     return {
