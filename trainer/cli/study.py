@@ -1,0 +1,101 @@
+"""`eg-train study`: what the verifier's evidence is worth; the same command goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from eg_agent.errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def study(
+    what: Annotated[
+        Literal["simulated", "regimes"],
+        typer.Argument(help="simulated: evidence beside BIC, AIC and Le Bail. regimes: the paper's three."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of rows, tables and pictures.", show_default=False)],
+    structures: Annotated[
+        Path | None, typer.Option(help="Folder of structure tables or CIF files.", show_default=False)
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of measured patterns, for regimes.", show_default=False),
+    ] = None,
+    crystals: Annotated[int, typer.Option(help="Crystals; of each regime, for regimes 50.")] = 300,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long; call again to go on.")] = None,
+    seed: Annotated[int, typer.Option(help="Of crystals, instruments and noise.")] = 0,
+) -> None:
+    """Measure the verifier where the truth is known, beside simpler criteria and the paper's figures."""
+    if crystals < 1 or (minutes is not None and minutes <= 0):
+        raise BadInput("--crystals and --minutes must be greater than 0.")
+    if what == "simulated":
+        if structures is None:
+            raise BadInput("give --structures, the folder of the structures that samples are made of.")
+        _simulated(structures, out, crystals, minutes, seed)
+    else:
+        if structures is None and data is None:
+            raise BadInput("give --data for measured rows, --structures for simulated samples, or both.")
+        _regimes(structures, data, out, min(crystals, 50), minutes, seed)
+
+
+def _simulated(structures: Path, out: Path, crystals: int, minutes: float | None, seed: int) -> None:
+    from trainer.benchmark.simulated_result import as_markdown, plot, result_of
+    from trainer.benchmark.simulated_study import Study, run
+
+    with _bar("simulated") as update:
+        rows = run(Study(structures, out, crystals, seed=seed), minutes=minutes, progress=update)
+    result = result_of(rows)
+    text = as_markdown(result)
+    _write(out / "simulated.json", json.dumps(result, indent=1) + "\n")
+    _write(out / "simulated.md", text)
+    plot(result, out / "simulated.png")
+    typer.echo(text)
+    if len(rows) < crystals * 3:
+        typer.echo("not all samples are verified: the same command goes on from here.")
+
+
+def _regimes(
+    structures: Path | None, data: Path | None, out: Path, each: int, minutes: float | None, seed: int
+) -> None:
+    from trainer.benchmark import regimes
+
+    measured, simulated = {}, {}
+    if data is not None:
+        with _bar("measured") as update:
+            measured = regimes.measured_rows(data, update)
+    if structures is not None:
+        with _bar("simulated") as update:
+            simulated = regimes.simulated_rows(
+                structures, out, each=each, seed=seed + 1, minutes=minutes, progress=update
+            )
+    text = regimes.as_markdown(measured, simulated)
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / "regimes.json", json.dumps({"measured": measured, "simulated": simulated}, indent=1) + "\n")
+    _write(out / "regimes.md", text)
+    typer.echo(text)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror}): give another --out.") from None
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
