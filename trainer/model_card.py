@@ -268,6 +268,9 @@ def _robustness(card: Card) -> str:
     for name, row in found["variants"].items():
         share = "-" if row["share_of_bits"] is None else f"{row['share_of_bits']:.0f} %"
         lines.append(f"| {name} | {_figure_cells(row)} | {share} | {row['refused']} |")
+    useless = [name for name, row in found["variants"].items() if (row["bits_over_prior"][0] or 0.0) <= 0.0]
+    if useless:
+        lines += ["", f"Do not use it on these, where the prior alone is better: {', '.join(useless)}."]
     return "\n".join(lines)
 
 

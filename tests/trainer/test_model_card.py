@@ -53,8 +53,8 @@ def network_result(checkpoint: str) -> dict:
 
 def robustness_result(checkpoint: str) -> dict:
     variants = {
-        name: {"model": row(0.4), "share_of_bits": share, "refused": 1}
-        for name, share in (("whole", 1.0), ("first third", -0.5))
+        name: {"model": row(0.4 * share), "share_of_bits": share, "refused": 1}
+        for name, share in (("whole", 1.0), ("last third", -0.5))
     }
     settings = {"what": "robustness", "checkpoint_hash": checkpoint}
     return {"n": 50, "compounds": 40, "variants": variants, "settings": settings}
@@ -98,7 +98,8 @@ def test_what_the_card_keeps_and_the_page_says(saved):
         "| all rows".replace("all rows", "**all rows**") + " | 400 | 50.0 [40.0, 60.0] |",
         "+0.25 [0.15, 0.35]",
         "| permuted patterns | 400 | 5.0 [-5.0, 15.0] |",
-        "| first third | 40.0 [30.0, 50.0] | 40.0 [30.0, 50.0] | +0.40 [0.30, 0.50] | -50 % | 1 |",
+        "| whole | 40.0 [30.0, 50.0] | 40.0 [30.0, 50.0] | +0.40 [0.30, 0.50] | 100 % | 1 |",
+        "where the prior alone is better: last third.",
         "| this run | 1,000 | 0.50 | 2e+09 |",
         "| **together** | 10,000 | 1.75 | 1.2e+10 |",
         "`abababababababab`",
