@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import beta
 
 from eg_agent.errors import BadPattern
 from eg_agent.model import Classifier
@@ -29,8 +30,12 @@ def foreign_rows(
     """By kind, and "mixtures" together: n, refused, out_of_distribution, and confident (false) answers.
 
     calibration, log_prior: what the labelled patterns were answered with.
-    confident_50, confident_90: share of patterns; false_...: of those, the group of no listed phase
-    (null where no phase of the kind has a known space group).
+    confident_50, confident_90: share of patterns. confident_..._judged: how many of these have phases with
+    known space groups; confident_..._false: of those, how often the answer is the group of none.
+    judged, judged_samples: patterns with such phases that were not refused, confident or not, and how many
+    different lists of phases these are. false_50, false_90: share of them with a confident false answer;
+    ..._interval: its 95 % interval (Clopper-Pearson) as if by sample, for scans of one sample are not
+    independent.
     """
     with (series / "index.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row.get("wavelength")]
@@ -68,6 +73,7 @@ def _answer(
         "strange": None if reference is None else bool(out.novelty[0] > reference.threshold),
         "p": float(np.exp(logp.max())),
         "false": (int(logp.argmax()) + 1 not in listed) if listed else None,
+        "sample": row["phases"],
     }
 
 
@@ -76,6 +82,9 @@ def _row(found: list[dict[str, Any]]) -> dict[str, Any]:
     row: dict[str, Any] = {"n": len(found), "refused": len(found) - len(said)}
     strange = [f["strange"] for f in said if f["strange"] is not None]
     row["out_of_distribution"] = float(np.mean(strange)) if strange else None
+    known = [f for f in said if f["false"] is not None]
+    samples = len({f["sample"] for f in known})
+    row["judged"], row["judged_samples"] = len(known), samples
     for level in CONFIDENT:
         name = f"{100 * level:.0f}"
         # What the novelty refuses is not said.
@@ -84,4 +93,15 @@ def _row(found: list[dict[str, Any]]) -> dict[str, Any]:
         row[f"confident_{name}"] = len(sure) / len(found)
         row[f"confident_{name}_judged"] = len(judged)
         row[f"confident_{name}_false"] = int(sum(judged))
+        rate = sum(judged) / len(known) if known else None
+        row[f"false_{name}"] = rate
+        row[f"false_{name}_interval"] = None if rate is None else clopper_pearson(rate, samples)
     return row
+
+
+def clopper_pearson(rate: float, n: int) -> list[float]:
+    """95 % interval of a share that was seen in n independent samples; rate * n need not be whole."""
+    seen = rate * n
+    low = 0.0 if seen <= 0 else float(beta.ppf(0.025, seen, n - seen + 1))
+    high = 1.0 if seen >= n else float(beta.ppf(0.975, seen + 1, n - seen))
+    return [low, high]
