@@ -15,6 +15,8 @@ MIN_RANGE = 10.0
 #: Negative intensity is beyond noise below this many standard deviations and this share of the maximum.
 NEGATIVE_SIGMAS = 6.0
 NEGATIVE_SHARE = 0.05
+#: Largest intensities that sums of squares of a fit can hold, and that no unit of a detector leaves.
+LEAST_TOP, MOST_TOP = 1e-15, 1e60
 
 
 def check(pattern: Pattern) -> Pattern:
@@ -22,8 +24,8 @@ def check(pattern: Pattern) -> Pattern:
 
     Raises BadPattern, whose message says in one sentence what is wrong and what to do, for: NaN or
     infinite values, fewer than 200 points, angles outside 0-180 degrees, angles that do not increase,
-    less than 10 degrees of range, all zero or constant intensities, negative intensities beyond
-    noise, a saturated detector, and (as TooWeak) no peak above the noise.
+    less than 10 degrees of range, all zero or constant intensities, intensities of no unit (1e-200),
+    negative intensities beyond noise, a saturated detector, and (as TooWeak) no peak above the noise.
     """
     _check_axis(pattern)
     _check_intensity(pattern)
@@ -78,6 +80,12 @@ def _check_intensity(pattern: Pattern) -> None:
             "All intensities are zero: open the shutter and check the detector, then measure again."
         )
     top = float(y.max())
+    largest = float(np.abs(y).max())
+    if not LEAST_TOP <= largest <= MOST_TOP:
+        raise BadPattern(
+            f"The largest intensity is {largest:.0e}, which no detector gives: leave out the wrong points, "
+            "or scale the intensities to counts."
+        )
     if top == float(y.min()):
         raise BadPattern(
             f"All intensities are the same ({top:g}): the detector did not "
