@@ -28,7 +28,27 @@ def reproduce(
     limit: Annotated[
         int | None, typer.Option(help="Measured patterns, drawn at random; default all.")
     ] = None,
-    reference: Annotated[str, typer.Option(help="Configuration that variants start from.")] = "cpu-hybrid",
+    reference: Annotated[
+        str, typer.Option(help="What variants start from: cpu-hybrid, or desk, a third of its cost.")
+    ] = "cpu-hybrid",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Trained checkpoint for tables that need no run; needs --data.", show_default=False
+        ),
+    ] = None,
+    graph: Annotated[
+        Path | None, typer.Option(help="JSON with published_edges, for errors on it.", show_default=False)
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Markdown page of all tables, PNGs beside.", show_default=False)
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Another folder for the page's PNGs.", show_default=False)
+    ] = None,
+    only_tables: Annotated[
+        bool, typer.Option("--only-tables", help="Train nothing: tables of the runs that are finished.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     plan: Annotated[
@@ -51,14 +71,33 @@ def reproduce(
             typer.echo(f"{spec.name:32s} {round(patterns * spec.share):8,d} patterns {hours:6.2f} core-hours")
         typer.echo(f"{len(specs)} runs, {total:.1f} core-hours")
         return
-    if corpus is None:
-        raise BadInput("give --corpus, a file from eg-train prepare (or --plan, to see what would run).")
+    if corpus is None and not only_tables:
+        raise BadInput("give --corpus, a file from eg-train prepare (or --plan, or --only-tables).")
+    if checkpoint is not None and data is None:
+        raise BadInput("--checkpoint is judged on measured patterns: give --data too.")
+    from trainer.benchmark.benchmark import published_topology
+    from trainer.reproduce.markdown import as_markdown
     from trainer.reproduce.running import Options, make_runs
-    from trainer.reproduce.tables import as_markdown, make_table
+    from trainer.reproduce.tables import make_table
 
-    options = Options(corpus, out, data, patterns, simulated, limit, minutes, threads, device)
-    done = make_runs(specs, base, options, typer.echo)
-    for name in names:
-        typer.echo(as_markdown(make_table(name, out, seeds)))
+    published = None if graph is None else published_topology(graph)
+    if checkpoint is not None and data is not None:
+        from trainer.reproduce import shipped
+
+        shipped.judge_shipped(shipped.Request(checkpoint, data, limit), out, typer.echo)
+    done = True
+    if corpus is not None and not only_tables:
+        options = Options(corpus, out, data, patterns, simulated, limit, minutes, threads, device)
+        done = make_runs(specs, base, options, typer.echo)
+    tables = [make_table(name, out, seeds, published) for name in names]
+    for made in tables:
+        typer.echo(f"# {made['title']}\n\n{as_markdown(made)}")
+    if page is not None:
+        from trainer.reproduce.page import write_page
+
+        command = f"eg-train reproduce {table} --out RUNS --corpus CORPUS --data DATA --checkpoint CHECKPOINT"
+        command += f" --graph GRAPH \\\n  --reference {reference} --patterns {patterns} --page {page.name}"
+        write_page(page, tables, command, pictures)
+        typer.echo(f"wrote {page}")
     if not done:
         typer.echo("not all runs are finished: the same command goes on from here.")

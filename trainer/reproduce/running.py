@@ -28,7 +28,7 @@ from eg_agent.symmetry import published_codes
 from trainer.config import Budget, TrainConfig
 from trainer.data import open_data
 from trainer.fit import Request, fit
-from trainer.held_out import HeldOut, scores
+from trainer.held_out import HeldOut
 from trainer.reproduce.plan import Spec, config_of_spec
 
 #: First held-out pattern that networks are judged on: none of the calibration's or of the log's.
@@ -80,7 +80,7 @@ def make_runs(specs: list[Spec], base: TrainConfig, options: Options, say: Calla
         asked = {
             "spec": asdict(spec),
             "patterns": max(1, round(options.patterns * spec.share)),
-            "config": config_of_spec(spec, base).to_dict(),
+            "config": config_of_spec(spec, base, options.patterns).to_dict(),
         }
         result = finished(spec, options.out)
         if result is not None:
@@ -101,20 +101,19 @@ def make_runs(specs: list[Spec], base: TrainConfig, options: Options, say: Calla
 def _make(
     spec: Spec, base: TrainConfig, options: Options, asked: dict[str, Any], minutes: float | None
 ) -> bool:
-    config, folder = config_of_spec(spec, base), folder_of(spec, options.out)
+    config, folder = config_of_spec(spec, base, options.patterns), folder_of(spec, options.out)
     request = Request(options.corpus, folder, threads=options.threads, device=options.device, minutes=minutes)
     training = fit(config, Budget(patterns=asked["patterns"]), request)
     if training.interrupted:
         return False
     network, card = load_checkpoint(folder / "checkpoint")
     found: dict[str, Any] = {"train_prior": np.array(card.log_train_prior)}
-    common = open_data(
-        options.corpus, replace(config, curriculum=base.curriculum, earlier=()), torch.device("cpu")
-    )
+    # One seed for all: every network is judged on the same patterns, as pairing them needs.
+    same = replace(config, curriculum=base.curriculum, earlier=(), seed=base.seed)
+    common = open_data(options.corpus, same, torch.device("cpu"))
     judged = HeldOut(_From(common.held_out.stream, JUDGED_START), options.simulated)
-    split, aux, labels = scores(network, judged)
-    found |= {"sim_split": split, "sim_aux": aux, "sim_label": labels, "sim_prior": common.log_train_prior}
-    valid = split_validity(network, judged)
+    answers, valid = judge(network, judged)
+    found |= {**answers, "sim_prior": common.log_train_prior}
     if options.data is not None:
         found |= measured(folder / "checkpoint", options.data, options.limit)
     buffer = BytesIO()
@@ -146,25 +145,37 @@ class _From:
 
 
 @torch.inference_mode()
-def split_validity(network: Network, held_out: HeldOut) -> dict[str, float]:
-    """How often the most probable value of each of the 37 bits, read alone, is the code of a group at all.
+def judge(network: Network, held_out: HeldOut) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float]]:
+    """Raw answers of both heads on held-out patterns, and how often the split head's bits are a group at all.
 
-    valid: share of patterns whose bits are one of the 99 codes; right: the true one.
+    valid: share of patterns where the most probable value of each of the 37 bits, read alone, is one of the
+    99 codes; right: the true one.
     """
     codes = np.array(published_codes(), dtype=np.int64)
-    valid = right = 0
+    split, aux, labels, valid, right = [], [], [], 0, 0
     for start in range(0, held_out.patterns, 64):
         batch = held_out.stream.batch(start, min(64, held_out.patterns - start))
-        split = network(batch.intensity, batch.coverage).split
-        bits = torch.zeros_like(split, dtype=torch.int64)
-        systems, lattices = split[:, :N_SYSTEMS], split[:, N_SYSTEMS : N_SYSTEMS + N_LATTICES]
-        bits[torch.arange(len(bits)), systems.argmax(1)] = 1
-        bits[torch.arange(len(bits)), N_SYSTEMS + lattices.argmax(1)] = 1
-        bits[:, N_SYSTEMS + N_LATTICES :] = split[:, N_SYSTEMS + N_LATTICES :] > network.log_pos_weight_O
-        same = (bits.numpy()[:, None, :] == codes).all(2)
+        heads = network(batch.intensity, batch.coverage)
+        label = batch.group.numpy()
+        same = (bits_alone(network, heads.split)[:, None, :] == codes).all(2)
         valid += int(same.any(1).sum())
-        right += int(same[np.arange(len(same)), batch.group.numpy()].sum())
-    return {"valid": valid / held_out.patterns, "right": right / held_out.patterns}
+        right += int(same[np.arange(len(same)), label].sum())
+        split.append(network.split_scores(heads.split).double().numpy())
+        aux.append(heads.aux.double().numpy())
+        labels.append(label)
+    found = {"sim_split": split, "sim_aux": aux, "sim_label": labels}
+    shares = {"valid": valid / held_out.patterns, "right": right / held_out.patterns}
+    return {name: np.concatenate(parts) for name, parts in found.items()}, shares
+
+
+def bits_alone(network: Network, split: torch.Tensor) -> npt.NDArray[np.int64]:
+    """[n, 37] the most probable value of each bit: one crystal system, one lattice, and every operator."""
+    bits = torch.zeros_like(split, dtype=torch.int64)
+    systems, lattices = split[:, :N_SYSTEMS], split[:, N_SYSTEMS : N_SYSTEMS + N_LATTICES]
+    bits[torch.arange(len(bits)), systems.argmax(1)] = 1
+    bits[torch.arange(len(bits)), N_SYSTEMS + lattices.argmax(1)] = 1
+    bits[:, N_SYSTEMS + N_LATTICES :] = split[:, N_SYSTEMS + N_LATTICES :] > network.log_pos_weight_O
+    return bits.numpy()
 
 
 def measured(checkpoint: Path, data: Path, limit: int | None) -> dict[str, npt.NDArray[Any]]:

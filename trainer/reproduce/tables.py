@@ -1,9 +1,14 @@
-"""From finished runs to tables: ours beside what the paper says, with the rows that need no network."""
+"""From finished runs to tables: ours beside what the paper says, with the rows that need no network.
+
+A table is JSON types: {"title", "paper", "missing", "budget", "parts"}; a part has the patterns that it is
+about as its name and rows label -> metric -> {"value", "low", "high"}. `difference` is the row's bits less
+those of the first row of the same budget, pattern by pattern, so that its interval is a paired one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +22,9 @@ from eg_agent.model.fusion import Calibration, apply
 from eg_agent.model.prior import log_prior
 from trainer.benchmark import nulls
 from trainer.calibrate import fit_temperature
-from trainer.metrics import Bootstrap, Interval, negative_log_likelihood, normalise, score
-from trainer.reproduce.plan import TABLES, Spec, Table
+from trainer.metrics import Bootstrap, Interval, Topology, negative_log_likelihood, normalise, score
+from trainer.reproduce.markdown import as_markdown
+from trainer.reproduce.plan import SHIPPED, TABLES, Spec, Table
 from trainer.reproduce.running import finished, folder_of
 
 #: Temperatures of the sweep; the paper ended at 5.
@@ -35,7 +41,12 @@ COLUMNS = {
 #: Kinds of pattern that a network is judged on, by the prefix of their arrays in scores.npz.
 KINDS = {"sim": "simulated, held out", "real": "measured"}
 
+#: Rows that see no pattern.
+NULLS = ("prior only", "constant", "permuted")
+
 Matrix = npt.NDArray[np.float64]
+#: A finished run: its result.json and its scores.npz.
+Finished = tuple[dict[str, Any], dict[str, Any]]
 #: Metric -> interval.
 Row = dict[str, Interval]
 
@@ -43,10 +54,17 @@ Row = dict[str, Interval]
 class Judged:
     """What all runs of a table are judged on: labels, clusters of the bootstrap, and the null rows.
 
-    kind: "sim" or "real". keep: [n] bool, patterns that count.
+    kind: "sim" or "real". keep: [n] bool, patterns that count. topology: graph of the metrics of errors.
     """
 
-    def __init__(self, scores: dict[str, Any], kind: str, keep: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        scores: dict[str, Any],
+        kind: str,
+        keep: npt.NDArray[np.bool_] | None = None,
+        topology: Topology | None = None,
+    ) -> None:
+        self.topology = topology
         every = scores[f"{kind}_label"].astype(np.int64)
         clusters = [str(i) for i in range(len(every))] if kind == "sim" else list(scores["real_compound"])
         keep = np.ones(len(every), dtype=bool) if keep is None else keep
@@ -77,20 +95,39 @@ class Judged:
             if not inside.any() or not fit.any():
                 continue
             prior = self.prior[inside][0]
-            fitted = fit_temperature(split[fit], aux[fit], train, prior, self.every[fit])
-            found[inside] = apply(fitted, split[inside], aux[inside], train, prior)
+            novel = scores.get("real_novelty")
+            known = None if novel is None else novel[fit]
+            fitted = fit_temperature(split[fit], aux[fit], train, prior, self.every[fit], novelty=known)
+            here = None if novel is None else novel[inside]
+            found[inside] = apply(fitted, split[inside], aux[inside], train, prior, here)
         return normalise(found)[self.keep]
 
     def at_temperature(self, scores: dict[str, Any], calibration: Calibration, temperature: float) -> Matrix:
         """[n, 99] of one run with T as given, nothing fitted on these patterns but the prior's folds."""
         fixed = Calibration(temperature, calibration.split_weight, 1.0, calibration.fusion)
         split, aux = scores[f"{self.kind}_split"], scores[f"{self.kind}_aux"]
-        return normalise(apply(fixed, split, aux, scores["train_prior"], self.prior))[self.keep]
+        found = apply(fixed, split, aux, scores["train_prior"], self.prior)
+        if self.kind == "real":  # a refused pattern answers nothing: the prior
+            found = np.where(scores["real_answered"][:, None], found, self.prior)
+        return normalise(found)[self.keep]
 
     def row(self, predictions: list[Matrix]) -> Row:
         """Metrics of the seeds of a variant together; the interval is by compound (simulated: by pattern)."""
-        labels = np.tile(self.labels, len(predictions))
-        return score(np.vstack(predictions), labels, self.reference, self.boot, repeats=len(predictions))
+        labels, repeats = np.tile(self.labels, len(predictions)), len(predictions)
+        return score(
+            np.vstack(predictions), labels, self.reference, self.boot, topology=self.topology, repeats=repeats
+        )
+
+    def bits(self, predictions: list[Matrix]) -> Matrix:
+        """[n] bits over prior of each pattern, the mean of the seeds."""
+        nll = np.mean([negative_log_likelihood(p, self.labels) for p in predictions], axis=0)
+        return (self.reference - nll) / np.log(2.0)
+
+    def difference(self, bits: Matrix, base: Matrix) -> Interval:
+        """Mean of bits [n] less base [n], with its paired interval by compound."""
+        columns = np.column_stack([bits - base, np.ones(len(bits))])
+        total, count = self.boot.sums(columns).T
+        return self.boot.interval(total / count)
 
     def null_rows(self, predictions: list[Matrix]) -> dict[str, Row]:
         """Prior only, a constant answer, and the answers of the first seed given to other patterns."""
@@ -119,110 +156,157 @@ def load(spec: Spec, out: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
         raise BadInput(f"{path} cannot be read: remove {path.parent} to make the run again.") from error
 
 
-def make_table(name: str, out: Path, seeds: int) -> dict[str, Any]:
-    """A table as JSON types; rows without a finished run are listed as missing. Writes DIR/NAME.json, .md."""
+def make_table(name: str, out: Path, seeds: int, published: Topology | None = None) -> dict[str, Any]:
+    """A table as JSON types; rows without a finished run are listed as missing. Writes DIR/NAME.json, .md.
+
+    published: the paper's own graph, for a second part of the table of errors.
+    """
     table = TABLES[name]
     out.mkdir(parents=True, exist_ok=True)
-    found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    missing = []
+    found: dict[str, list[Finished]] = {}
+    missing: list[str] = []
+    short: list[str] = []
     for label, variant, share in table.rows:
-        runs = [load(Spec(variant, share, seed), out) for seed in range(seeds)]
-        whole = [run for run in runs if run is not None]
-        missing += [label] * (len(whole) < seeds)
+        wanted = [Spec(variant, share, seed) for seed in range(seeds)] if share > 0 else [SHIPPED]
+        whole = [run for spec in wanted if (run := load(spec, out)) is not None]
+        if len(whole) < len(wanted):
+            (short if whole else missing).append(label)
         if whole:
             found[label] = whole
-    made: dict[str, Any] = {"title": table.title, "paper": table.paper, "missing": missing, "parts": {}}
-    if found:
-        made["parts"] = _parts(table, found)
+    made: dict[str, Any] = {
+        "name": name,
+        "kind": table.kind,
+        "title": table.title,
+        "paper": table.paper,
+        "missing": missing,
+        "fewer_seeds": short,
+        "budget": _budget(found),
+        "parts": _parts(table, found, published) if found else {},
+    }
     write_atomically(out / f"{name}.json", (json.dumps(made, indent=1) + "\n").encode())
-    write_atomically(out / f"{name}.md", as_markdown(made).encode())
+    write_atomically(out / f"{name}.md", (f"# {made['title']}\n\n" + as_markdown(made)).encode())
     return made
 
 
-def _parts(table: Table, found: dict[str, list[Any]]) -> dict[str, Any]:
+def _budget(found: Mapping[str, list[Finished]]) -> str:
+    """How the rows were made, in words: patterns a run, reference, seeds."""
+    trained = [result for runs in found.values() for result, _ in runs if result.get("patterns")]
+    words = []
+    for result in (result for runs in found.values() for result, _ in runs if not result.get("patterns")):
+        seen = result.get("seen")
+        after = f" after {seen:,.0f} patterns" if seen else ""
+        words.append(f"shipped checkpoint `{result['checkpoint']}` ({result['size']}){after}")
+    if trained:
+        counts = sorted({result["patterns"] for result in trained}, reverse=True)
+        seeds = max(sum(1 for result, _ in runs if result.get("patterns")) for runs in found.values())
+        words.append(
+            f"runs of {' or '.join(f'{count:,}' for count in counts)} patterns, "
+            f"{seeds} seed{'s' * (seeds > 1)} at most"
+        )
+    return "; ".join(words)
+
+
+def _parts(table: Table, found: dict[str, list[Finished]], published: Topology | None) -> dict[str, Any]:
     if table.kind == "split":
-        return {"simulated, held out": {label: _split_row(runs) for label, runs in found.items()}}
+        return _split_parts(found)
     parts: dict[str, Any] = {}
-    every = [run for runs in found.values() for run in runs]
     for kind, words in KINDS.items():
-        if not all(f"{kind}_label" in scores for _, scores in every):
+        here = {label: runs for label, runs in found.items() if all(f"{kind}_label" in s for _, s in runs)}
+        if not here:
             continue
-        scores = every[0][1]
-        if table.kind == "quality":
-            if kind == "real":
-                for stratum, keep in _thirds(scores["real_signal"]).items():
-                    parts[f"{words}, {stratum}"] = _rows(Judged(scores, kind, keep), found, table.kind)
-            continue
-        parts[words] = _rows(Judged(scores, kind), found, table.kind)
+        scores = next(iter(here.values()))[0][1]
+        _same_patterns(here, kind)
+        if table.kind != "quality":
+            parts[words] = _rows(Judged(scores, kind), here, table)
+            if table.kind == "topology" and published is not None:
+                parts[f"{words}, published graph"] = _rows(Judged(scores, kind, None, published), here, table)
+        elif kind == "real":
+            for stratum, keep in strata_of(scores).items():
+                judged = Judged(scores, kind, keep)
+                groups = len(set(judged.labels.tolist()))
+                about = f"{stratum}: {int(keep.sum())} patterns of {groups} groups"
+                parts[about] = _rows(judged, here, table)
     return parts
 
 
-def _rows(judged: Judged, found: dict[str, list[Any]], kind: str) -> dict[str, Any]:
+def _same_patterns(found: Mapping[str, list[Finished]], kind: str) -> None:
+    """BadInput where runs were judged on different patterns: their rows do not pair."""
+    runs = [run for runs in found.values() for run in runs]
+    first = runs[0][1][f"{kind}_label"]
+    for result, scores in runs:
+        if not np.array_equal(scores[f"{kind}_label"], first):
+            raise BadInput(
+                f"{Spec(**result['spec']).name} was judged on other patterns (--limit, --simulated, or "
+                "another --data): remove its folder to make it again."
+            )
+
+
+def _rows(judged: Judged, found: dict[str, list[Finished]], table: Table) -> dict[str, Any]:
+    kind, columns = table.kind, COLUMNS[table.kind]
+    shares = {label: share for label, _, share in table.rows}
     rows: dict[str, Any] = {}
     first: list[Matrix] = []
+    base: dict[float, Matrix] = {}
     for label, runs in found.items():
         calibrated = [(scores, Calibration(**result["calibration"])) for result, scores in runs]
         if kind == "temperature":
             for t in TEMPERATURES:
                 at = [judged.at_temperature(scores, own, t) for scores, own in calibrated]
-                rows[f"{label}, T = {t:g}"] = _json(judged.row(at), COLUMNS[kind])
+                rows[f"{label}, T = {t:g}"] = _json(judged.row(at), columns)
         answers = [judged.answers(scores, own) for scores, own in calibrated]
-        rows[label] = _json(judged.row(answers), COLUMNS[kind])
-        rows[label]["seeds"] = [round(judged.row([answer])["bits_over_prior"].value, 4) for answer in answers]
+        rows[label] = _json(judged.row(answers), columns)
+        if kind == "figures":
+            bits = judged.bits(answers)
+            rows[label]["seeds"] = [round(float(judged.bits([answer]).mean()), 4) for answer in answers]
+            if shares[label] in base:
+                rows[label]["difference"] = _interval(judged.difference(bits, base[shares[label]]))
+            else:
+                base[shares[label]] = bits
         first = first or answers
     for label, row in judged.null_rows(first).items():
-        rows[label] = _json(row, COLUMNS[kind])
+        rows[label] = _json(row, columns)
     return rows
 
 
-def _thirds(signal: Matrix) -> dict[str, npt.NDArray[np.bool_]]:
-    low, high = np.quantile(signal, [1 / 3, 2 / 3])
-    thirds = {
-        "weakest third": signal < low,
-        "middle third": (signal >= low) & (signal < high),
-        "strongest third": signal >= high,
-    }
-    return {name: keep for name, keep in thirds.items() if keep.any()}
+def strata_of(scores: Mapping[str, Any]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Thirds by signal over noise, and by how well a known cell fits (Rwp), where that was found."""
+    strata = _thirds(
+        scores["real_signal"], "of the signal over the noise", ("weakest", "middle", "strongest")
+    )
+    if "real_rwp" in scores and np.isfinite(scores["real_rwp"]).sum() >= 3:
+        strata |= _thirds(scores["real_rwp"], "of the fits (Rwp)", ("best", "middle", "worst"))
+    return strata
 
 
-def _split_row(runs: list[Any]) -> dict[str, Any]:
-    return {
-        key: {
-            "value": float(np.mean([result["split_valid"][key] for result, _ in runs])),
-            "low": None,
-            "high": None,
+def _thirds(value: Matrix, words: str, names: tuple[str, str, str]) -> dict[str, npt.NDArray[np.bool_]]:
+    low, high = np.nanquantile(value, [1 / 3, 2 / 3])
+    known = np.isfinite(value)
+    thirds = (known & (value < low), known & (value >= low) & (value < high), known & (value >= high))
+    return {f"{name} third {words}": keep for name, keep in zip(names, thirds, strict=True) if keep.any()}
+
+
+def _split_parts(found: Mapping[str, list[Finished]]) -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for key, words in (("split_valid", "simulated, held out"), ("split_valid_measured", "measured")):
+        rows = {
+            label: _split_row([result[key] for result, _ in runs])
+            for label, runs in found.items()
+            if all(key in result for result, _ in runs)
         }
-        for key in ("valid", "right")
-    }
+        if rows:
+            parts[words] = rows
+    return parts
+
+
+def _split_row(runs: list[dict[str, float]]) -> dict[str, Any]:
+    keys = [key for key in ("valid", "right", "null") if all(key in run for run in runs)]
+    means = {key: float(np.mean([run[key] for run in runs])) for key in keys}
+    return {key: {"value": mean, "low": None, "high": None} for key, mean in means.items()}
 
 
 def _json(row: Row, columns: tuple[str, ...]) -> dict[str, Any]:
-    return {
-        name: {k: (round(v, 5) if np.isfinite(v) else None) for k, v in asdict(row[name]).items()}
-        for name in columns
-    }
+    return {name: _interval(row[name]) for name in columns}
 
 
-def as_markdown(made: dict[str, Any]) -> str:
-    """The table as a page: the paper's figure in words, then rows with 95 % intervals."""
-    lines = [f"# {made['title']}", "", f"The paper: {made['paper']}.", ""]
-    if made["missing"]:
-        lines += [f"Not all seeds are finished: {', '.join(made['missing'])}.", ""]
-    for words, rows in made["parts"].items():
-        columns = [name for name in next(iter(rows.values())) if name != "seeds"]
-        lines += [f"## {words[0].upper() + words[1:]}", ""]
-        lines += ["| | " + " | ".join(columns) + " | bits of each seed |", "|---" * (len(columns) + 2) + "|"]
-        for label, row in rows.items():
-            seeds = ", ".join(f"{v:+.2f}" for v in row.get("seeds", []))
-            lines.append(f"| {label} | " + " | ".join(_cell(row[c]) for c in columns) + f" | {seeds} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cell(interval: dict[str, float | None]) -> str:
-    number: Callable[[float], str] = "{:.3f}".format
-    if interval["value"] is None:
-        return "-"
-    if interval["low"] is None or interval["high"] is None:
-        return number(interval["value"])
-    return f"{number(interval['value'])} [{number(interval['low'])}, {number(interval['high'])}]"
+def _interval(interval: Interval) -> dict[str, float | None]:
+    return {k: (round(v, 5) if np.isfinite(v) else None) for k, v in asdict(interval).items()}

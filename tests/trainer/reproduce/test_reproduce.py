@@ -96,7 +96,8 @@ def test_a_table_end_to_end_and_again(tmp_path, corpus, data):
 
     # the other kinds of table, of the same runs
     for name in ("calibration", "topology", "quality"):
-        from trainer.reproduce.tables import as_markdown, make_table
+        from trainer.reproduce.markdown import as_markdown
+        from trainer.reproduce.tables import make_table
 
         table = make_table(name, out, 2)
         assert table["parts"]
