@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from eg_agent.identify.space_groups import SpaceGroupSetting
 from eg_agent.library.match import Lookup
 from eg_agent.model.posterior import Posterior
 from eg_agent.patterns.pattern import Source
@@ -18,7 +19,11 @@ Verdict = Literal["identified", "undecided", "no confident match", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class GroupProbability:
-    """One group of the answer: number, symbol, fused probability and the space groups inside it."""
+    """One group of the answer: number, symbol, fused probability and the space groups inside it.
+
+    settings: of the most probable groups that a fit weighed, the space groups in the axes of the fitted cell,
+    with the way from their standard axes.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
 
@@ -27,6 +32,7 @@ class GroupProbability:
     crystal_system: str
     probability: float
     space_groups: tuple[str, ...]
+    settings: tuple[SpaceGroupSetting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from eg_agent.identify.measured import measured
 from eg_agent.identify.mixture import MixtureConstants
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.identify.settle import would_settle
+from eg_agent.identify.space_groups import in_axes
 from eg_agent.identify.unknown_cell import Weighed, try_cells, weigh_cells
 from eg_agent.identify.verdict import judge
 from eg_agent.patterns import Pattern, Source, check, evened, read
@@ -30,6 +31,9 @@ from eg_agent.verify.metric import Cell, check_cell
 if TYPE_CHECKING:
     from eg_agent.library import Library, Lookup
     from eg_agent.model import Classifier
+
+#: Of so many groups the space groups are written in the axes of the fit: the others are hardly asked for.
+IN_AXES = 5
 
 
 class Identifier:
@@ -102,7 +106,7 @@ class Identifier:
             verdict=judgement.verdict,
             reason=judgement.reason,
             provenance=provenance,
-            top=rows(fused, constants.top),
+            top=rows(fused, constants.top, evidence),
             log_probability=fused,
             network=network,
             evidence=evidence,
@@ -207,11 +211,18 @@ class Identifier:
         )
 
 
-def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupProbability, ...]:
-    """The `count` most probable groups of a posterior [99], with the space groups inside each."""
+def rows(
+    log_probability: npt.NDArray[np.float64], count: int, evidence: Evidence | None = None
+) -> tuple[GroupProbability, ...]:
+    """The `count` most probable groups of a posterior [99], with the space groups inside each.
+
+    evidence: gives the axes that the space groups of the first few are written in, too.
+    """
+    symbols = {} if evidence is None else {c.group: c.symbol for c in reversed(evidence.candidates)}
     listed = []
-    for index in ranking(log_probability)[:count]:
+    for place, index in enumerate(ranking(log_probability)[:count]):
         of = group(int(index) + 1)
+        written = place < IN_AXES and of.number in symbols
         listed.append(
             GroupProbability(
                 group=of.number,
@@ -219,6 +230,7 @@ def rows(log_probability: npt.NDArray[np.float64], count: int) -> tuple[GroupPro
                 crystal_system=of.crystal_system,
                 probability=float(np.exp(log_probability[index])),
                 space_groups=space_group_symbols(of.number),
+                settings=in_axes(of.number, symbols[of.number]) if written else (),
             )
         )
     return tuple(listed)
