@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.model import Classifier, Posterior, log_prior, read_card, shipped_names
@@ -48,7 +49,29 @@ def test_posterior_says_where_it_comes_from(classifier):
     assert posterior.checkpoint == classifier.checkpoint_hash == classifier.card.hash
     assert posterior.prior == "mineral"
     np.testing.assert_allclose(posterior.log_prior, log_prior("mineral"))
-    assert posterior.temperature == classifier.card.calibration.temperature
+    aux = log_softmax(classifier.outputs([pattern()]).aux[0])
+    ambiguous = -(np.exp(aux) * aux).sum() / np.log(99) - 0.5
+    calibration = classifier.card.calibration
+    expected = calibration.temperature * np.exp(calibration.entropy_slope * ambiguous)
+    assert posterior.temperature == pytest.approx(expected, rel=1e-6)
+
+
+def glass(seed: int) -> Pattern:
+    """A halo of silica glass on a background."""
+    angle = np.arange(5, 90, 0.02)
+    rate = 60.0 + 400.0 * np.exp(-0.5 * ((angle - 21.8) / 3.5) ** 2)
+    counts = np.random.default_rng(seed).poisson(rate).astype(float)
+    return Pattern(angle, counts, Radiation.anode("Cu"), raw_counts=True)
+
+
+def test_the_shipped_checkpoint_refuses_what_it_was_not_made_for(classifier, textbook_patterns):
+    assert classifier.card.novelty.refused["amorphous"] > 0.5
+    strange = classifier.predict([glass(seed) for seed in range(8)])
+    assert sum(p.out_of_distribution for p in strange) >= 6
+    assert all(p.novelty is not None for p in strange)
+    batch = textbook_patterns.batch(0, 48)
+    z = classifier.projected_outputs(batch.intensity.numpy(), batch.coverage.numpy()).novelty
+    assert (z > classifier.card.novelty.threshold).mean() < 0.1
 
 
 def test_a_list_and_one_by_one_agree(classifier):
