@@ -273,7 +273,8 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
             if context.agree(float(now - last_save > config.checkpoint_seconds)):
                 save(training, run, context)
                 last_save = time.monotonic()
-    measure(training, run, context, log)
+    if not training.interrupted:  # who stops a run waits for its state, not for figures
+        measure(training, run, context, log)
     save(training, run, context)
     return training
 

@@ -262,3 +262,14 @@ def test_a_state_from_before_a_field_existed_is_resumed(tmp_path):
     del index["config"]["earlier"], index["config"]["network"]["position"]
     path.write_text(json.dumps(index))
     assert go(tmp_path, 32, resume=True).step == 4
+
+
+def test_a_stopped_run_saves_at_once_without_figures(tmp_path):
+    held_out = TwoPeaks(2)
+    run = Run(
+        CONFIG, Budget(patterns=96), TwoPeaks(1, stop_at=40), UNIFORM, HeldOut(held_out, 40), tmp_path,
+        "two peaks", together=8,
+    )  # fmt: skip
+    train(run, LocalContext(torch.device("cpu")), RunLog(tmp_path, Console(file=StringIO())))
+    assert held_out.asked == []
+    assert read_index(tmp_path / "state")["step"] == 6
