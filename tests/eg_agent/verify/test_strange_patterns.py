@@ -182,10 +182,13 @@ def strange(seed: int) -> tuple[str, Strange]:
     rng = np.random.default_rng([77, seed])
     first = KINDS[seed % len(KINDS)]
     found = first(sound(rng), rng)
+    name = first.__name__
     if rng.random() < 0.3 and found.two_theta.size > 30:
         second = KINDS[int(rng.integers(len(KINDS)))]
-        return f"{first.__name__}, {second.__name__}", second(found, rng)
-    return first.__name__, found
+        name, found = f"{name}, {second.__name__}", second(found, rng)
+    if found.sigma is not None and found.sigma.size != found.two_theta.size:
+        found = changed(found, sigma=None)
+    return name, found
 
 
 def outcome(seed: int, *, indexing: bool = False) -> str:
