@@ -65,7 +65,7 @@ class Lamp:
     tunable source). beta: wavelength of K-beta, angstrom, 0 for none. monochromator: cos^2 of twice the
     Bragg angle of a crystal monochromator, 1 for none, which the share `monochromator_share` has.
     capillary_share: of patterns in transmission or from a capillary: displacement shifts as sin(2 theta), and
-    there is no transparency, overspill or roughness.
+    there is no transparency, overspill or roughness. axial: factor on the axial divergence.
     """
 
     share: float
@@ -78,6 +78,7 @@ class Lamp:
     monochromator: float = 1.0
     monochromator_share: float = 0.0
     capillary_share: float = 0.0
+    axial: float = 1.0
 
     def __post_init__(self) -> None:
         _check(self)
@@ -275,11 +276,13 @@ class StreamConfig:
 GRAPHITE_CU = 0.80
 
 
-def _anode(element: str, share: float, width: float = 1.0, capillary_share: float = 0.1) -> Lamp:
+def _anode(
+    element: str, share: float, width: float = 1.0, capillary_share: float = 0.1, axial: float = 1.0
+) -> Lamp:
     first, second, beta = ANODES[element]
     return Lamp(
         share, first, second, width=width, beta=beta, monochromator=GRAPHITE_CU,
-        monochromator_share=0.3, capillary_share=capillary_share,
+        monochromator_share=0.3, capillary_share=capillary_share, axial=axial,
     )  # fmt: skip
 
 
@@ -370,7 +373,8 @@ def stage2() -> StreamConfig:
     slow growth with angle: half A (full width at a fifth 1.76 times the FWHM at the median; a Gaussian
     has 1.52; FWHM at 55-85 degrees as at 12-35). (S + H) / L up to 0.07: Soller slits of 2.3 to 5
     degrees full opening, as FCJ refinements give them (Finger, Cox and Jephcoat, J. Appl. Cryst. 27
-    (1994) 892 refine 0.02-0.06).
+    (1994) 892 refine 0.02-0.06); at synchrotrons as in `beamline`, with Mo up to 0.03, as its lines lie too
+    low for more.
     Transparency up to 0.02 degrees: mu above 60 / cm at R = 240 mm, oxides and most minerals;
     organics are measured in transmission. Zero shift and displacement of 0.1 degree together: what
     Rietveld refinements of laboratory data usually report. Microstrain anisotropy to 0.3 degrees at
@@ -394,10 +398,12 @@ def stage2() -> StreamConfig:
                 _anode("Cu", 0.60),
                 Lamp(0.18, CU_KALPHA1),
                 _anode("Co", 0.06),
-                _anode("Mo", 0.04, width=0.7, capillary_share=0.6),
+                _anode("Mo", 0.04, width=0.7, capillary_share=0.6, axial=0.4),
                 _anode("Fe", 0.01),
                 _anode("Cr", 0.01),
-                Lamp(0.10, 0.4, wavelength_max=1.3, polarised=True, width=0.3, capillary_share=1.0),
+                Lamp(
+                    0.10, 0.4, wavelength_max=1.3, polarised=True, width=0.3, capillary_share=1.0, axial=0.15
+                ),
             ),
             fwhm_median=0.09,
             lorentz=(0.3, 1.0),

@@ -2,8 +2,8 @@
 
 Every line gets a Gaussian and a Lorentzian width of its own. Axial divergence (Finger, Cox and
 Jephcoat) and transparency make lines lopsided: a line becomes a few points with shares of its area.
-The lines of lowest angle are spread by quadrature over the axial distribution; for all others two
-points and some Gaussian width reproduce the first four cumulants of what the two effects do together.
+The lines in which this shows most are spread by quadrature over the axial distribution; for all others
+two points and some Gaussian width reproduce the first four cumulants of what the two effects do together.
 
 Angles and widths in degrees: "measured" as the goniometer reads them, "canonical" as they lie on the
 grid after the declared wavelength was exchanged for Cu K-alpha1.
@@ -26,11 +26,9 @@ from simulators.spectrum import TUNGSTEN_L_ALPHA1
 from simulators.stream_config import InstrumentRanges
 from simulators.stream_crystal import Lines
 
-#: Lines of lowest angle that are spread by quadrature, and the number of its points; the few photons from
-#: deep in a transparent sample need fewer.
-LOW_LINES = 64
-QUADRATURE = 20
-DEEP_QUADRATURE = 10
+#: Lines that are spread by quadrature, in the order of how much axial divergence shows in them: how many
+#: have how many points. The few photons from deep in a transparent sample need half as many.
+QUADRATURE = ((8, 60), (40, 28), (80, 14), (96, 8))
 #: Strongest lines of the main phase that show with K-beta.
 BETA_LINES = 48
 #: Highest angle that goniometers reach, degrees of measured 2-theta, and its sin(theta).
@@ -115,6 +113,7 @@ class Instruments:
                     x.monochromator,
                     x.monochromator_share,
                     x.capillary_share,
+                    x.axial,
                 )
                 for x in lamps
             ],
@@ -128,17 +127,14 @@ class Instruments:
         # against S + H, weights, shifts against the decay; and its Gaussian's variance.
         offsets, shares, rest = _two_points(*(torch.tensor(c, dtype=torch.float64) for c in (1.0, -2.0, 6.0)))
         self._trail_variance = float(rest) if config.transparency[1] > 0 else 0.0
-        parts = list(zip(offsets, shares, (DEEP_QUADRATURE, QUADRATURE)))
-        if shares[0] > shares[1]:
-            parts = list(zip(offsets, shares, (QUADRATURE, DEEP_QUADRATURE)))
-        if config.transparency[1] <= 0:
-            parts = [(torch.zeros(()), torch.ones(()), QUADRATURE)]
-        rows = []
-        for offset, share, count in parts:
-            nodes, weights = np.polynomial.legendre.leggauss(count)
-            rows.append([0.5 + 0.5 * nodes, 0.5 * weights * float(share), np.full(count, float(offset))])
-        table = torch.tensor(np.concatenate(rows, axis=1), dtype=torch.float32, device=device)
-        self._nodes, self._weights, self._depths = table
+        self._tiers = [
+            (
+                count,
+                torch.tensor(_quadrature(offsets, shares, nodes, deep), dtype=torch.float32, device=device),
+            )
+            for deep in (config.transparency[1] > 0,)
+            for count, nodes in QUADRATURE
+        ]
 
     def draw(self, random: CounterRandom, base: int) -> Optics:
         """One instrument for each pattern; purposes base and base + 1."""
@@ -167,7 +163,7 @@ class Instruments:
         size = t.uniform()
         anisotropy = t.between(*config.anisotropy) * t.chance(config.anisotropy_share) * factor
         mixing = t.uniform()
-        slits = t.between(*config.axial)
+        slits = t.between(*config.axial) * shares[2]
         sample = slits * t.between(*config.axial_ratio)
         transparency = t.between(*config.transparency) * flat
         zero, displacement = config.zero * t.normal(), config.displacement * t.normal()
@@ -222,31 +218,34 @@ class Instruments:
             for offset, share in zip(offsets, shares)
         ]
         if self._axial:
-            low = _lowest(two_theta, area, min(LOW_LINES, two_theta.shape[1]))
-            points = [(p, a.scatter(1, low, 0.0), v, g) for p, a, v, g in points]
-            points.append(self._spread(o, low, sine, cosine, area, variance, lorentz, trail))
+            order = _most_spread(lever, area, sum(count for count, _ in QUADRATURE))
+            points = [(p, a.scatter(1, order, 0.0), v, g) for p, a, v, g in points]
+            line = (sine, cosine, area, variance, lorentz, trail)
+            start = 0
+            for count, nodes in self._tiers:
+                chosen = order[:, start : start + count]
+                points.append(self._spread(o, nodes, *(part.gather(1, chosen) for part in line)))
+                start += count
         position, area, variance, lorentz = (torch.cat(parts, 1) for parts in zip(*points))
         position, scale = canonical(position, o.declared)
         return Points(position, area, variance * scale * scale, lorentz * scale)
 
     def _spread(
-        self, o: Optics, low: Tensor, sine: Tensor, cosine: Tensor, area: Tensor, variance: Tensor,
+        self, o: Optics, nodes: Tensor, sine: Tensor, cosine: Tensor, area: Tensor, variance: Tensor,
         lorentz: Tensor, trail: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-        """The lines `low` [B, K] as Q points each: position, area, variance, width [B, K Q].
+        """Some lines [B, K] as Q points each (of `_quadrature`): position, area, variance, width [B, K Q].
 
         A cone 2 theta meets the height h (against the radius) of the detector's cylinder at 2 phi:
         cos 2phi = cos 2theta r with r = sqrt(1 + h^2), or sin^2 phi = r sin^2 theta - (r - 1) / 2, which
         float32 can tell from sin^2 theta. Heights have the density W(h) of overlapping slits; FCJ's
         D(2 phi) d(2 phi) is W dh / (cos^2 2phi sin 2phi).
         """
-        sine, cosine, area, variance, lorentz, trail = (
-            part.gather(1, low) for part in (sine, cosine, area, variance, lorentz, trail)
-        )
+        heights, weights, depths = nodes
         total = (o.sample_slit + o.detector_slit)[:, None]
         flat = 2 * torch.minimum(o.sample_slit, o.detector_slit)[:, None]
-        h = total * self._nodes
-        density = torch.minimum(total - h, flat).clamp(min=1e-9) * self._weights
+        h = total * heights
+        density = torch.minimum(total - h, flat).clamp(min=1e-9) * weights
         less = h * h / (1 + (1 + h * h).sqrt())  # sqrt(1 + h^2) - 1
         square = (sine * sine)[:, :, None] * (1 + less)[:, None] - 0.5 * less[:, None]
         square_ = square.clamp(1e-8, MAX_SINE)
@@ -254,9 +253,9 @@ class Instruments:
         weight = density[:, None] / (cosine2 * cosine2 * 2 * (square_ * (1 - square_)).sqrt()) * (square > 0)
         weight = weight * (area / weight.sum(2).clamp(min=1e-30))[:, :, None]
         position = torch.asin(square_.sqrt()) * (2 * _DEGREE)
-        position = position + (_shift(o, sine, cosine) - trail)[:, :, None] + trail[:, :, None] * self._depths
+        position = position + (_shift(o, sine, cosine) - trail)[:, :, None] + trail[:, :, None] * depths
         variance = variance + self._trail_variance * trail * trail
-        count = len(self._nodes)
+        count = len(heights)
         return (
             position.flatten(1),
             weight.flatten(1),
@@ -353,6 +352,31 @@ def _two_points(
     return (first * deviation, second * deviation), shares, v - own
 
 
-def _lowest(two_theta: Tensor, area: Tensor, count: int) -> Tensor:
-    """int64 [B, count] places of the lines of lowest angle that have any intensity."""
-    return torch.where(area > 0, two_theta, 1e3).topk(count, 1, largest=False, sorted=False).indices
+def _quadrature(
+    offsets: tuple[Tensor, Tensor], shares: tuple[Tensor, Tensor], count: int, deep: bool
+) -> np.ndarray:
+    """[3, Q] heights against S + H, weights, and shifts against the decay of an exponential tail.
+
+    offsets, shares: of the two points that stand for the tail (`_two_points`); deep: whether there is one.
+    The point of the smaller share has half of the nodes.
+    """
+    parts = [(0.0, 1.0, count)]
+    if deep:
+        larger = max(float(share) for share in shares)
+        parts = [
+            (float(offset), float(share), count if float(share) == larger else count // 2)
+            for offset, share in zip(offsets, shares)
+        ]
+    rows = []
+    for offset, share, number in parts:
+        nodes, weights = np.polynomial.legendre.leggauss(number)
+        rows.append([0.5 + 0.5 * nodes, 0.5 * weights * share, np.full(number, offset)])
+    return np.concatenate(rows, axis=1)
+
+
+def _most_spread(lever: Tensor, area: Tensor, count: int) -> Tensor:
+    """int64 [B, count] places of the lines in which axial divergence shows most, falling.
+
+    lever [B, W]: shift at unit h^2; the larger, and the stronger the line, the more shows.
+    """
+    return (area * lever.abs().clamp(max=600.0)).topk(min(count, area.shape[1]), 1).indices

@@ -172,13 +172,13 @@ def plot(path: Path) -> None:
 
     torch.set_num_threads(1)
     sweeps: tuple[tuple[str, tuple[float, ...], Callable[[str, float], float]], ...] = (
-        ("patterns a batch", (4, 16, 64, 256, 1024), lambda s, v: batched_per_s(stream(s), int(v), 3.0)),
+        ("patterns a batch", (4, 16, 64, 256, 1024), lambda s, v: batched_per_s(stream(s), int(v), 1.0)),
         (
             "median atoms in the primitive cell",
             (4, 8, 16, 32, 64),
-            lambda s, v: batched_per_s(stream(s, atoms=v), BATCH, 3.0),
+            lambda s, v: batched_per_s(stream(s, atoms=v), BATCH, 1.0),
         ),
-        ("points", (1024, 2048, 4250, 8500), lambda s, v: batched_per_s(stream(s, int(v)), BATCH, 3.0)),
+        ("points", (1024, 2048, 4250, 8500), lambda s, v: batched_per_s(stream(s, int(v)), BATCH, 1.0)),
     )
     figure = style.new_figure(9.6, 2.9)
     for axes, (label, values, rate) in zip(figure.subplots(1, 3, sharey=True), sweeps):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from simulators.stream_config import InstrumentRanges, Lamp, stage2
 from simulators.stream_crystal import Lines
 from simulators.stream_instrument import Instruments, Optics, Points, intensity_factor, reach
 from simulators.stream_profile import Profiles, good_length, padua_points
+from simulators.wyckoff.config import WyckoffConfig
 
 CPU = torch.device("cpu")
 START, STEP, LENGTH = 5.0, 0.02, 4251
@@ -122,6 +124,35 @@ def test_axial_divergence(slits):
     o = optics(sample_slit=slits[0], detector_slit=slits[1], w=0.005, x=0.03)
     assert compare(o, low=7.5) < 0.01
     assert compare(o, count=100, seed=1) < 0.01
+
+
+@pytest.mark.parametrize("count", [16, pytest.param(96, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_axial_divergence_of_all_that_stage_2_draws(count, monkeypatch):
+    """Against every line spread over 96 heights: under 1 % of the maximum, with hundreds of low lines too."""
+    from simulators import stream_instrument
+    from simulators.stream_crystal import Sample
+    from simulators.wyckoff.source import WyckoffSource
+
+    config = stage2()
+    random = CounterRandom(12, torch.arange(count))
+    # the upper half of the slits, with the narrow lines that this is hardest for
+    o = Instruments(config.instrument, CPU).draw(random, 70)
+    wide = config.instrument.axial[1] * (0.5 + 0.5 * random.uniform(1)) * (o.wavelength > 1.5)
+    part = random.between(2, *config.instrument.axial_ratio)
+    o = replace(o, sample_slit=wide * part, detector_slit=wide * (1 - part))
+    peaks = WyckoffSource(WyckoffConfig(atoms_median=40)).draw(random, 10, 240)
+    lines = Sample(config.sample, CPU).plain_lines(peaks)
+    profiles = Profiles(START, STEP, LENGTH, CPU)
+    found = profiles(Instruments(config.instrument, CPU).points(o, lines))
+    monkeypatch.setattr(stream_instrument, "QUADRATURE", ((10_000, 96),))
+    every = Instruments(config.instrument, CPU)
+    rows = [
+        profiles(every.points(*(type(x)(*(v[i : i + 1] for v in vars(x).values())) for x in (o, lines))))
+        for i in range(count)
+    ]
+    expected = torch.cat(rows)
+    error = (found - expected).abs().amax(1) / expected.amax(1)
+    assert error.max() < 0.01, (int(error.argmax()), error.sort().values[-5:])
 
 
 @pytest.mark.parametrize("transparency", [0.005, 0.01, 0.02])
