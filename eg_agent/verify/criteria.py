@@ -1,7 +1,7 @@
 """What simpler criteria say on the same fit: BIC, AIC and Le Bail goodness of fit beside the evidence.
 
 They are for comparison: `verify` ranks by the evidence alone. All take the background, cell and profile of
-the one absence-free fit, and its chi-square with the variance inflated by the local misfit.
+the one absence-free fit, BIC and AIC a chi-square whose variance is inflated by the local misfit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.verify.candidates import Candidate
-from eg_agent.verify.likelihood import Likelihood
+from eg_agent.verify.likelihood import Likelihood, inflation
 from eg_agent.verify.nnls import nnls_normal
 from eg_agent.verify.pawley import normal_equations, regularised
 from eg_agent.verify.score import log_mean
@@ -35,7 +35,8 @@ class Criteria:
 
     log_evidence: nats relative to the absence-free group, of the mean over a group's settings (more is
     better). bic, aic: chi-square + penalty a line, ln(points) and 2 (less is better), of the best setting;
-    le_bail: sqrt(chi-square / freedom) of a Le Bail decomposition in the best setting (less is better).
+    le_bail: sqrt(chi-square / freedom) by counting statistics, of a Le Bail decomposition in the best
+    setting (less is better).
     """
 
     group: npt.NDArray[np.int64]
@@ -96,8 +97,8 @@ def _chi_square(likelihood: Likelihood) -> tuple[Callable[[Mask], float], int]:
         last = int(np.searchsorted(data.grid, middle))
     # lines beyond reach in with their tails: they stay in, at no penalty
     every = solution.dense.shape[1]
-    weight = np.where(np.arange(data.grid.size) < last, likelihood.weight, 0.0)
     y = data.y - data.background
+    weight = np.where(np.arange(data.grid.size) < last, _plain_weight(likelihood), 0.0)
     normal, moment = normal_equations(
         solution.dense, solution.profile, likelihood.problem.background, weight, y
     )
@@ -115,6 +116,14 @@ def _chi_square(likelihood: Likelihood) -> tuple[Callable[[Mask], float], int]:
     return chi2, last
 
 
+def _plain_weight(likelihood: Likelihood) -> Floats:
+    """[n] weights by the local misfit of the plain fit, without shapes of lines' own and foreign lines."""
+    data = likelihood.problem.data
+    counting = 1.0 / data.variance
+    residual = data.y - likelihood.solution.calculated
+    return counting / inflation(residual, counting, likelihood.solution, likelihood.problem)
+
+
 def _le_bail(likelihood: Likelihood, mask: Mask) -> float:
     """Goodness of fit of Le Bail's decomposition (Le Bail, Duroy & Fourquet, Mater. Res. Bull. 23 (1988)
     447) into the lines of a mask, with the profile and background of the absence-free fit."""
@@ -130,4 +139,4 @@ def _le_bail(likelihood: Likelihood, mask: Mask) -> float:
         intensity = intensity * (shapes.T @ (net / calculated)) / total
     misfit = data.y - solution.background - shapes @ intensity
     freedom = max(data.y.size - total.size, 1)
-    return float(np.sqrt(np.sum(likelihood.weight * misfit**2) / freedom))
+    return float(np.sqrt(np.sum(misfit**2 / data.variance) / freedom))

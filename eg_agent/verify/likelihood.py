@@ -77,13 +77,13 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
     weight = 1.0 / data.variance
     prior = np.concatenate([_dense_prior(fit, problem), foreign.prior])
     spread = np.array([0.03, 0.05, 0.15])
-    inflation = np.ones(data.grid.size)
+    inflated = np.ones(data.grid.size)
     q = blocks.strong.size
     index = _index(k, blocks)
     nonnegative = np.arange(index.size) < k
 
     def equations() -> tuple[Floats, Floats]:
-        normal, moment = _normal(blocks, weight / inflation, y)
+        normal, moment = _normal(blocks, weight / inflated, y)
         full = regularised(normal[np.ix_(index, index)], k)
         full[np.diag_indices_from(full)] += np.concatenate(
             [np.zeros(k), np.repeat(1.0 / spread**2, q), prior]
@@ -96,7 +96,7 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
         x, passive = nnls_normal(full, part, nonnegative, start=passive)
         if q:
             spread = _shape_spread(full, x, passive, k, q, spread)
-        inflation = _inflation(y - _predict(blocks, x), weight, solution, problem, foreign)
+        inflated = inflation(y - _predict(blocks, x), weight, solution, problem, foreign)
         full, part = equations()
     rest = full[k:, k:]
     factor = cho_factor(rest, lower=True, check_finite=False)
@@ -120,10 +120,10 @@ def marginal_likelihood(fit: Fit) -> Likelihood:
         intensity,
         sigma,
         spread,
-        inflation,
+        inflated,
         solution,
         problem,
-        weight / inflation,
+        weight / inflated,
         foreign,
     )
 
@@ -231,8 +231,8 @@ def _shape_spread(
     return np.clip(np.sqrt(second.mean(axis=1)), [0.003, 0.005, 0.02], [0.2, 0.4, 0.5])
 
 
-def _inflation(
-    residual: Floats, weight: Floats, solution: Solution, problem: Problem, foreign: Foreign
+def inflation(
+    residual: Floats, weight: Floats, solution: Solution, problem: Problem, foreign: Foreign | None = None
 ) -> Floats:
     """[n] local factor on the variance, from the residual smoothed as a line would smooth it.
 
@@ -246,7 +246,7 @@ def _inflation(
     normalised = residual * np.sqrt(weight)
     white = gaussian_filter1d(normalised, points) * np.sqrt(2.0 * np.sqrt(np.pi) * points)
     zone = np.zeros(grid.size, dtype=bool)
-    for at in foreign.positions.ravel():
+    for at in () if foreign is None else foreign.positions.ravel():
         zone |= np.abs(grid - at) < FOREIGN_ZONE * fwhm
     kept = np.where(zone, 1e-6, 1.0)
     wide = 5.0 * fwhm / step

@@ -89,6 +89,7 @@ class _Priors:
     tiny: Floats
     strongest: float
     foreign: Floats  #: [k] chance of a foreign line on a position
+    weights: Floats  #: [J] of the components of allowed intensities
 
     def mixtures(self, lines: Ints, allowed: Floats) -> Mixtures:
         """Priors [..., J] of lines [...] that have `allowed` [...] reflections."""
@@ -98,7 +99,7 @@ class _Priors:
         on = allowed > 0
         expected = self.unit[lines] * np.maximum(allowed, 1.0)
         mean[...] = expected[..., None] * wilson.SCALES
-        log_weight[...] = np.log(wilson.WEIGHTS / wilson.WEIGHTS.sum())
+        log_weight[...] = np.log(self.weights)
         off = ~on
         count = _FOREIGN_MEANS.size
         mean[off] = 1.0
@@ -125,16 +126,32 @@ def score(
     foreign = np.clip(1.0 - np.exp(-on_it), LEAST_FOREIGN, 0.3)
     outside = likelihood.intensity
     result = None
-    for _ in range(2):
+    weights = wilson.WEIGHTS / wilson.WEIGHTS.sum()
+    for step in range(2):
         expected = wilson.expected_unit(s2, unit, allowed, likelihood.intensity, likelihood.sigma)
+        if step == 1:
+            weights = _own_weights(likelihood, expected, allowed)
         tiny = 1e-3 / np.sqrt(np.diag(likelihood.precision))
-        priors = _Priors(expected, tiny, strongest, foreign)
+        priors = _Priors(expected, tiny, strongest, foreign, weights)
         result, outside = _score_once(likelihood, candidates, blocks, priors, outside)
         allowed = candidates[int(np.argmax(result.log_evidence))].allowed
     assert result is not None
     return replace(
         result, log_evidence=hidden(result.log_evidence, candidates, base, 2.0 * likelihood.sigma / strongest)
     )
+
+
+def _own_weights(likelihood: Likelihood, expected: Floats, allowed: Floats) -> Floats:
+    """[J] weights of intensities for this structure, from its allowed lines that stand apart."""
+    mean = np.maximum(expected * allowed, 1e-300)
+    precision = np.diag(likelihood.precision)
+    # what overlap leaves of what is known of a line
+    apart = np.clip(1.0 / (precision * likelihood.sigma**2), 0.0, 1.0)
+    used = (allowed > 0) & (apart > 0.2)
+    if not used.any():
+        return wilson.WEIGHTS / wilson.WEIGHTS.sum()
+    relative, error = likelihood.intensity[used] / mean[used], likelihood.sigma[used] / mean[used]
+    return wilson.own_weights(relative, error, apart[used])
 
 
 def _score_once(

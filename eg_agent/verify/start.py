@@ -62,7 +62,7 @@ def search(
     n_trials: int = 1500,
     n_best: int = 3,
 ) -> list[Start]:
-    """The best distinct starts, best first; the unstrained cell is always among them.
+    """The best distinct starts, best first; the unstrained cell, with and without a shift, is among them.
 
     free: [n_free] metric parameters of the given cell; scale: [n_free] what a strain of 1 adds to
     them; basis: [6, n_free]. max_strain bounds strains of 1/d^2 (twice those of lengths).
@@ -91,9 +91,7 @@ def search(
         chance = 1.0 - np.exp(-2.5 * tolerance * local)
         hit = np.exp(-0.5 * (gap / tolerance) ** 2)
         gain = ((hit - chance) * weight).sum(axis=1) / weight.sum()
-        cost = (
-            0.5 * np.sum((strain / (0.35 * max_strain)) ** 2, axis=1) + 0.5 * (zero / (0.4 * max_zero)) ** 2
-        )
+        cost = 0.5 * np.sum((strain / (0.2 * max_strain)) ** 2, axis=1) + 0.5 * (zero / (0.4 * max_zero)) ** 2
         return gain - 0.03 * cost
 
     total = score(strain, zero, tolerance)
@@ -116,8 +114,12 @@ def search(
             chosen.append(new)
         if len(chosen) == n_best:
             break
-    given = float(score(np.zeros((1, free.size)), np.zeros(1), tolerance)[0])
-    chosen.append(Start(np.zeros(free.size), 0.0, given))
+    shift = np.linspace(-max_zero, max_zero, 41)
+    given = score(np.zeros((shift.size, free.size)), shift, tolerance)
+    chosen += [
+        Start(np.zeros(free.size), float(shift[i]), float(given[i]))
+        for i in dict.fromkeys((shift.size // 2, int(np.argmax(given))))
+    ]
     return sorted(chosen, key=lambda s: -s.score)
 
 

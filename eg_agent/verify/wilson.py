@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.patterns.radiation import Radiation
+from eg_agent.verify.ep import Mixtures, tilted
 
 Floats = npt.NDArray[np.float64]
 
@@ -15,6 +16,35 @@ Floats = npt.NDArray[np.float64]
 #: special positions make many more weak lines.)
 SCALES = np.array([0.0003, 0.003, 0.03, 0.2, 0.7, 1.6, 4.0])
 WEIGHTS = np.array([0.024, 0.025, 0.092, 0.144, 0.193, 0.512, 0.010])
+
+
+#: Lines that the general weights are worth against a pattern's own.
+WEIGHT_STRENGTH = 60.0
+
+
+def own_weights(relative: Floats, error: Floats, share: Floats) -> Floats:
+    """[J] weights of the components for one structure, from its own lines.
+
+    relative, error: [k] intensities and their standard errors over their expected values; share: [k] how
+    much each line counts (0 to 1: chance that it is allowed and free of others). Expectation maximisation
+    with a Dirichlet prior at `WEIGHTS`: light-atom structures have few weak lines, those with heavy atoms
+    on special positions many.
+    """
+    general = WEIGHTS / WEIGHTS.sum()
+    error = np.maximum(error, 1e-6)
+    flat = np.broadcast_to(SCALES, (relative.size, SCALES.size))
+    each = np.empty_like(flat)
+    for j in range(SCALES.size):
+        one = Mixtures(np.zeros((relative.size, 1)), flat[:, j : j + 1])
+        each[:, j] = tilted(relative, error**2, one)[0]
+    weights = general
+    for _ in range(8):
+        log_part = each + np.log(weights)
+        part = np.exp(log_part - log_part.max(axis=1, keepdims=True))
+        part *= (share / part.sum(axis=1))[:, None]
+        weights = WEIGHT_STRENGTH * general + part.sum(axis=0)
+        weights = weights / weights.sum()
+    return weights
 
 
 def lorentz_polarisation(two_theta: Floats, radiation: Radiation, *, polarised: bool = False) -> Floats:
