@@ -68,14 +68,14 @@ class Contrast:
 class SpaceGroup:
     """A space group in the axes of a candidate.
 
-    symbol: Hermann-Mauguin, in these axes; hall: Hall symbol; to_standard: the change of basis from the
-    standard setting of International Tables to these axes, in gemmi's notation ("z,x,y"; "x,y,z" for none).
+    symbol: Hermann-Mauguin, in these axes; hall: Hall symbol; transformation: coordinates in these axes from
+    those in the standard setting of International Tables, "z,x,y" ("x,y,z" where these are the standard axes).
     """
 
     number: int
     symbol: str
     hall: str
-    to_standard: str
+    transformation: str
 
 
 def predict(pattern: Pattern, weighed: Weighed, candidate: Candidate) -> Predicted:
