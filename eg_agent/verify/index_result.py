@@ -30,7 +30,7 @@ class IndexSettings:
     time_limit: seconds for the whole of it, peaks and evidence included.
     systems: Bravais lattices ("oP") in the order to search; those that are not named are left out. None:
         all 14, those of few parameters first, or in the order that a posterior gives.
-    cells: most cells in the answer. compared: of the best ones, so many are compared on the whole pattern.
+    cells: most cells in the answer. compared: of the best ones, so many are compared on all lines.
     library_cells: most cells taken from a library; library_similarity: of the structures that give them.
     lattice_floor: nats below the most probable lattice at which what a posterior says of lattices ends.
     """
@@ -38,7 +38,7 @@ class IndexSettings:
     time_limit: float = 30.0
     systems: tuple[str, ...] | None = None
     cells: int = 20
-    compared: int = 8
+    compared: int = 12
     library_cells: int = 5
     library_similarity: float = 0.6
     lattice_floor: float = 4.0
@@ -53,7 +53,7 @@ class IndexedCell:
     probability: that this is the lattice (the cells of an answer and "none of these" share 1).
     log_odds: nats by which it is less probable than the first cell (0 or below).
     score: nats by which the lines are more probable than by chance, parameters paid for.
-    pattern_score: nats that the whole pattern adds to it; 0 where it was not compared.
+    pattern_score: nats that the lines after the first 40 add to it (or take from it).
     m20, f20: de Wolff's and Smith and Snyder's figures of merit, f20 in 1/degrees, over the indexed lines
     among the first 20; wu: Wu's, which asks how likely it is that so many lines are missing (see `indexing`).
     n_indexed of n_lines lines lie on a line of the lattice.
@@ -87,7 +87,12 @@ class IndexedCell:
 
     @property
     def rank_score(self) -> float:
-        """Nats that cells are ordered by: of the lines and of the whole pattern."""
+        """Nats that the search orders cells by: of the first lines, so many for every cell."""
+        return self.score
+
+    @property
+    def total_score(self) -> float:
+        """Nats that the answer orders cells by: of the first lines and of those after."""
         return self.score + self.pattern_score
 
 

@@ -29,6 +29,7 @@ from eg_agent.verify.index_lattice import (
     cell_from_parameters,
     form_of,
     niggli,
+    parameters_of,
     primitive_volume,
 )
 from eg_agent.verify.index_result import IndexedCell
@@ -42,6 +43,9 @@ ORDER = ("cF", "cI", "cP", "hR", "hP", "tI", "tP", "oF", "oI", "oC", "oP", "mC",
 SCREEN_LINES = 20
 REFINE_LINES = 40
 BASE_LINES = {"cubic": 6, "tetragonal": 8, "hexagonal": 8, "orthorhombic": 8, "monoclinic": 9, "triclinic": 9}
+#: Lines on which the best cells are compared, and what a cell loses (nats, at most) that fails on them.
+COMPARE_LINES = 80
+COMES_APART = -50.0
 #: Lines without which there is nothing to search with.
 FEWEST_LINES = 5
 #: Trials that are refined, a lattice and a zero shift.
@@ -132,13 +136,13 @@ def settled(found: Sequence[IndexedCell]) -> bool:
     return best.n_indexed >= 0.9 * best.n_lines and best.score > 1.0 * best.n_lines
 
 
-def observe(peaks: Peaks) -> Observed:
-    """The first lines with the errors that indexing uses.
+def observe(peaks: Peaks, most: int = REFINE_LINES) -> Observed:
+    """The first lines, `most` of them, with the errors that indexing uses.
 
     The fit's standard error says nothing of what displaces a line as a whole (neighbours not resolved, a
     profile that is not symmetric): a share of the line's width is added, much to begin with, little at last.
     """
-    n = min(len(peaks), REFINE_LINES)
+    n = min(len(peaks), most)
     two_theta, sigma, fwhm = peaks.two_theta[:n], peaks.sigma[:n], peaks.fwhm[:n]
     typical = float(np.median(fwhm)) if n else 0.1
     by_zero = np.sin(np.radians(two_theta)) * 2.0 / peaks.wavelength**2 * np.pi / 180
@@ -284,6 +288,25 @@ def _merit(observed: Observed, lattice: str, x: Floats) -> tuple[float, float, f
     gaps = np.diff(until, prepend=0.0)
     wu = float((gaps**2).sum()) / (4 * last * mean)
     return float(m20), float(f20), wu
+
+
+def compared(cells: Sequence[IndexedCell], peaks: Peaks, count: int) -> list[IndexedCell]:
+    """The first `count` cells judged on more lines than they were found with, best first; the others after.
+
+    A subcell, a supercell or a metric of too high symmetry may explain the first lines as well as the true
+    cell does; at higher angle lines beside it add up, and small differences of the metric grow.
+    """
+    if len(peaks) <= REFINE_LINES:
+        return list(cells)
+    observed = observe(peaks, COMPARE_LINES)
+    judged = []
+    for cell in cells[:count]:
+        start = parameters_of(cell.cell, cell.lattice)[0]  # the setting that the search uses
+        again = refined(observed, cell.lattice, start, cell.zero_shift)
+        added = COMES_APART if again is None else max(again.score - cell.score, COMES_APART)
+        judged.append(replace(cell, pattern_score=added))
+    judged.sort(key=lambda cell: -cell.total_score)
+    return judged + [replace(cell, pattern_score=COMES_APART) for cell in cells[count:]]
 
 
 def distinct(cells: Sequence[IndexedCell]) -> list[IndexedCell]:

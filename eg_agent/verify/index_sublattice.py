@@ -1,9 +1,9 @@
 """The score of a cell whose lines are not all alike: many structures are superstructures of a smaller cell.
 
-By chance, an observed line would lie on any line of a lattice alike. Of a superstructure the strong lines all
-lie on a sublattice of the reciprocal lattice, and a few weak ones beside it show that the cell is larger. Were
-all lines alike, the larger cell would pay ln 2 for each strong line, more than the weak ones bring. So the
-observed lines are a mixture: a share w on a sublattice of index 2 to 8, the others beside it; w is
+By chance, an observed line would lie on any line of a lattice alike. Of a superstructure the strong lines
+all lie on a sublattice of the reciprocal lattice, and a few weak ones beside it show that the cell is larger.
+Were all lines alike, the larger cell would pay ln 2 for each strong line, more than the weak ones bring. So
+the observed lines are a mixture: a share w on a sublattice of index 2 to 8, the others beside it; w is
 marginalised with a uniform prior, and so is the sublattice (those that the lattice's symmetry keeps), half of
 the prior for none.
 

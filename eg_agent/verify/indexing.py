@@ -24,7 +24,14 @@ from eg_agent.symmetry import BRAVAIS_LATTICES, groups
 from eg_agent.verify.index_lattice import conventional
 from eg_agent.verify.index_odds import with_probabilities
 from eg_agent.verify.index_result import IndexedCell, IndexResult, IndexSettings
-from eg_agent.verify.index_search import FEWEST_LINES, ORDER, distinct, observe, search_cells
+from eg_agent.verify.index_search import (
+    FEWEST_LINES,
+    ORDER,
+    compared,
+    distinct,
+    observe,
+    search_cells,
+)
 from eg_agent.verify.index_start import cells_of_library
 from eg_agent.verify.peaks import Peaks, find_peaks
 
@@ -126,6 +133,12 @@ def _indexed(
 ) -> IndexResult:
     common = IndexResult("refused", "", n_lines=len(peaks), n_stray=int(peaks.stray.sum()))
     observed = observe(peaks)
+    if len(observed) < FEWEST_LINES and time.perf_counter() > deadline:
+        return replace(
+            common,
+            complete=False,
+            reason=f"the time limit of {settings.time_limit:g} s ended before the search began: give more.",
+        )
     if len(observed) < FEWEST_LINES:
         return replace(
             common,
@@ -138,8 +151,9 @@ def _indexed(
         known = cells_of_library(library, pattern, observed, settings)
     found, complete = search_cells(observed, lattices, deadline)
     found = distinct(known + found)
-    found = [replace(c, cell=conventional(c.cell, c.lattice)) for c in found[: 2 * settings.cells]]
-    cells, none = with_probabilities(found, prior, pattern, peaks, settings, deadline)
+    found = compared(found[: 2 * settings.cells], peaks, settings.compared)
+    found = [replace(c, cell=conventional(c.cell, c.lattice)) for c in found]
+    cells, none = with_probabilities(found, prior, settings.cells)
     common = replace(common, complete=complete)
     late = "" if complete else f" The time limit of {settings.time_limit:g} s ended the search."
     if not cells:

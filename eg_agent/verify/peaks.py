@@ -280,7 +280,7 @@ def _placed(ratio: Floats, at: npt.NDArray[np.int64]) -> Floats:
     left, top, right = ratio[at - 1], ratio[at], ratio[at + 1]
     bend = left - 2 * top + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    return at + np.clip(shift, -0.5, 0.5)
+    return np.asarray(at + np.clip(shift, -0.5, 0.5), dtype=np.float64)
 
 
 def _axial(
@@ -427,7 +427,7 @@ def _fit_group(
         merged = np.zeros(k, dtype=bool)
         merged[1:] = np.diff(at) < 0.25 * fwhm
         if not (lost | merged).any():
-            sigma = np.maximum(error[:k], 0.01 * fwhm)
+            sigma = np.maximum(error[:k], 1e-3 * fwhm)  # numerical
             columns = (at, sigma, area, significance, np.full(k, fwhm))
             return [tuple(map(float, row)) for row in zip(*columns, strict=True)]
         # One at a time, the least significant first: its neighbours take over what was its.

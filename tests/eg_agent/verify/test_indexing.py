@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import gemmi
 import numpy as np
@@ -15,11 +16,21 @@ from hypothesis import strategies as st
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
+from eg_agent.symmetry import BRAVAIS_LATTICES, groups
+from eg_agent.values import from_json, to_json
 from eg_agent.verify import index_kernels as kernels
-from eg_agent.verify.index_lattice import cell_from_parameters, conventional, design, form_of, niggli
-from eg_agent.verify.indexing import index, index_lines
+from eg_agent.verify.index_lattice import (
+    cell_from_parameters,
+    conventional,
+    design,
+    form_of,
+    niggli,
+    parameters_of,
+)
+from eg_agent.verify.index_result import IndexResult
+from eg_agent.verify.indexing import index, index_lines, lattice_prior
 from eg_agent.verify.metric import reciprocal
-from eg_agent.verify.peaks import Peaks
+from eg_agent.verify.peaks import Peaks, find_peaks
 
 CU = 1.540593
 
@@ -122,8 +133,6 @@ def test_systems_restrict_and_order_the_search() -> None:
     assert is_lattice(best.cell, "P", cell, "P")
     with pytest.raises(BadInput, match="no Bravais lattice"):
         index(pattern, systems=["xP"])
-    with pytest.raises(BadInput, match="not searched"):
-        index(pattern, systems=["aP"])
 
 
 def test_no_lines_no_cell_and_the_time_limit_holds() -> None:
@@ -131,11 +140,17 @@ def test_no_lines_no_cell_and_the_time_limit_holds() -> None:
     flat = Pattern(
         two_theta, np.random.default_rng(0).poisson(100, two_theta.size), Radiation(CU), raw_counts=True
     )
-    assert index(flat) == ()
+    refused = index(flat)
+    assert refused.status == "refused"
+    assert len(refused) == 0
+    assert "count longer" in refused.reason
+    assert refused.none_probability == 1.0
     _, space_group, cell = SUBSTANCES["mP azurite"]
     pattern = measured(space_group, cell)
     start = time.perf_counter()
-    index(pattern, time_limit=0.0)
+    hasty = index(pattern, time_limit=0.0)
+    assert not hasty.complete
+    assert "time limit" in hasty.reason
     assert (
         time.perf_counter() - start < 20.0
     )  # nothing is searched; peaks, and numba's start on a busy machine
@@ -229,4 +244,128 @@ def test_niggli_agrees_with_spglib(name: str) -> None:
 
 def test_the_same_pattern_gives_the_same_cells() -> None:
     pattern = measured(*SUBSTANCES["tI anatase"][1:])
-    assert index(pattern, time_limit=60) == index(replace(pattern), time_limit=60)
+    first, second = index(pattern, time_limit=60), index(replace(pattern), time_limit=60)
+    assert replace(first, seconds=0.0) == replace(second, seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [(5.58, 7.12, 8.14, 77.5, 85.2, 69.8), (7.93, 7.32, 7.07, 90.06, 95.22, 103.4)],
+    ids=["oblique", "near monoclinic C"],
+)
+def test_a_triclinic_cell_is_found_first(cell: tuple[float, ...]) -> None:
+    result = index(measured(2, cell, doublet=True), time_limit=60)
+    assert result.best is not None
+    assert result.best.lattice == "aP"
+    assert is_lattice(result.best.cell, "P", cell, "P")
+    assert result.best.system == "triclinic"
+
+
+def test_the_answer_is_a_distribution_with_none_of_these() -> None:
+    _, space_group, cell = SUBSTANCES["oP aragonite"]
+    result = index(measured(space_group, cell), time_limit=60)
+    assert result.status == "indexed"
+    total = sum(c.probability for c in result) + result.none_probability
+    assert total == pytest.approx(1.0, abs=1e-6)
+    assert result[0].log_odds == 0.0
+    assert all(a.probability >= b.probability for a, b in pairwise(result.cells))
+    assert result.best is not None
+    assert result.best.probability > 0.5
+    np.testing.assert_allclose(result.best.primitive, niggli(result.best.cell, "P"), rtol=1e-6)
+    assert from_json(IndexResult, to_json(result)) == result
+
+
+def test_what_is_known_of_lattices_weighs_and_orders() -> None:
+    _, space_group, cell = SUBSTANCES["oP aragonite"]
+    pattern = measured(space_group, cell)
+    uniform = index(pattern, time_limit=60)
+    against = np.zeros(14)
+    against[BRAVAIS_LATTICES.index("oP")] = -3.0
+    less = index(pattern, log_lattice=against, time_limit=60)
+    mine = [sum(c.probability for c in r if c.lattice == "oP") for r in (uniform, less)]
+    assert mine[1] <= mine[0]
+    by_group = np.array([-5.0 if entry.bravais == "oP" else 0.0 for entry in groups()])
+    prior = lattice_prior(by_group)
+    assert prior["oP"] < prior["mP"] <= 0.0
+    assert lattice_prior(None) == dict.fromkeys(BRAVAIS_LATTICES, 0.0)
+    for wrong in (np.zeros(5), np.full(14, np.nan), np.full(99, -np.inf)):
+        with pytest.raises(BadInput, match="14 Bravais lattices or of the 99 groups"):
+            lattice_prior(wrong)
+
+
+def test_lines_of_kbeta_are_set_aside() -> None:
+    _, space_group, cell = SUBSTANCES["oP aragonite"]
+    clean = measured(space_group, cell, counts=40000)
+    d, intensity = lines(space_group, cell, 1.1)
+    at = 2 * np.degrees(np.arcsin(1.392235 / (2 * d)))
+    u = (clean.two_theta[:, None] - at) / 0.08
+    shape = 0.5 / (1 + 4 * u * u) + 0.5 * np.exp(-4 * np.log(2) * u * u)
+    beta = shape @ intensity
+    counts = clean.intensity + np.random.default_rng(2).poisson(0.05 * 40000 * beta / beta.max())
+    pattern = replace(clean, intensity=counts)
+    peaks = find_peaks(pattern)
+    expected = at[intensity > 0.5 * intensity.max()]
+    found = peaks.two_theta[peaks.stray]
+    assert len(found) >= 2
+    assert all(np.abs(at - x).min() < 0.05 for x in found)
+    assert sum(np.abs(found - x).min() < 0.05 for x in expected) >= 0.5 * len(expected)
+    best = index(pattern, time_limit=60).best
+    assert best is not None
+    assert is_lattice(best.cell, "P", cell, "P")
+    assert not find_peaks(clean).stray.any()
+
+
+def test_a_superstructure_is_told_from_its_subcell() -> None:
+    """Three weak lines beside the strong ones of a subcell: the larger cell has them, the smaller has not."""
+    small = (6.95, 6.95, 4.95, 90, 90, 90)
+    large = (6.95 * 2**0.5, 6.95 * 2**0.5, 4.95, 90, 90, 90)
+    two_theta = np.arange(8.0, 90.0, 0.02)
+    d, intensity = lines(123, small, 1.1)
+    extra = gemmi.UnitCell(*large).calculate_d_array(np.array([[2, 1, 0], [2, 1, 1], [3, 0, 1], [3, 2, 1]]))
+    d, intensity = np.r_[d, extra], np.r_[intensity, np.full(4, 0.04 * intensity.max())]
+    u = (two_theta[:, None] - 2 * np.degrees(np.arcsin(CU / (2 * d)))) / 0.08
+    curve = (0.5 / (1 + 4 * u * u) + 0.5 * np.exp(-4 * np.log(2) * u * u)) @ intensity
+    counts = np.random.default_rng(5).poisson(30000 * (curve / curve.max() + 0.01))
+    best = index(Pattern(two_theta, counts, Radiation(CU), raw_counts=True), time_limit=60).best
+    assert best is not None
+    assert is_lattice(best.cell, best.lattice[1], large, "P")
+
+
+@pytest.mark.parametrize("lattice", ["mC", "oC", "mP", "aP", "hR"])
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(*[st.floats(4, 12)] * 3), st.floats(95, 120), st.integers(0, 2))
+def test_parameters_of_a_cell_in_another_setting_span_its_lattice(
+    lattice: str, lengths: tuple[float, float, float], angle: float, turn: int
+) -> None:
+    a, b, c = lengths
+    cell = {
+        "mC": (a, b, c, 90.0, angle, 90.0),
+        "mP": (a, b, c, 90.0, angle, 90.0),
+        "oC": (a, b, c, 90.0, 90.0, 90.0),
+        "aP": (a, b, c, 88.0, angle, 94.0),
+        "hR": (a, a, c, 90.0, 90.0, 120.0),
+    }[lattice]
+    letter = lattice[1]
+    if lattice != "hR":  # cyclic axes: C becomes B, then A
+        order = [(i + turn) % 3 for i in range(3)]
+        cell = tuple(cell[i] for i in order) + tuple(cell[3 + i] for i in order)
+        letter = {"C": "CBA"[turn], "P": "P"}[letter]
+    target = niggli(cell, letter)
+    found = [cell_from_parameters(x, form_of(lattice).system) for x in parameters_of(cell, lattice)]
+    assert any(np.allclose(niggli(f, lattice[1])[:3], target[:3], rtol=1e-5) for f in found)
+
+
+@pytest.mark.parametrize("kind", ["spikes", "steps", "ramp", "wild"])
+def test_what_is_no_pattern_is_answered_within_the_bound(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    two_theta = np.arange(5.0, 120.0, 0.01)
+    intensity = {
+        "spikes": np.where(rng.random(two_theta.size) < 0.02, 1e4, 1.0),
+        "steps": np.floor(two_theta) % 2 * 1000.0,
+        "ramp": two_theta * 1e6,
+        "wild": rng.standard_cauchy(two_theta.size),
+    }[kind]
+    result = index(Pattern(two_theta, intensity, Radiation(CU)), time_limit=2.0)
+    assert result.status in ("indexed", "no cell", "refused")
+    assert result.reason
+    assert result.none_probability > 0.5
