@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from eg_agent.errors import BadInput, BadPattern
+from eg_agent.library import Library
 from eg_agent.model.checkpoint import Card, find_checkpoint, write_atomically
 from eg_agent.model.classifier import Classifier
+from eg_agent.model.fusion import apply
 from eg_agent.model.prior import log_prior
 from eg_agent.patterns import Pattern, check
 from eg_agent.values import to_json
@@ -24,13 +26,17 @@ from trainer.benchmark.data import Case, Folder
 from trainer.benchmark.nulls import folds_by_compound
 from trainer.benchmark.predictors import PRIOR_STRENGTH
 from trainer.calibrate import FoldResult, Fusion, calibrate_folds, fit_calibration
+from trainer.library.weighing import fit_weights, join_folds
 from trainer.metrics import Bootstrap, negative_log_likelihood, reliability, set_metrics
 from trainer.novelty import novelty_reference
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to calibrate: see `eg-train calibrate`. novelty_slope: whether T may depend on novelty."""
+    """What to calibrate: see `eg-train calibrate`. novelty_slope: whether T may depend on novelty.
+
+    library: file to fit the weights of network and library with; without one they stay as they are.
+    """
 
     data: Path
     out: Path
@@ -42,6 +48,7 @@ class Request:
     coverage: float = 0.9
     novelty_slope: bool = True
     seed: int = 0
+    library: Path | None = None
 
 
 def recalibrate(request: Request) -> Card:
@@ -57,6 +64,7 @@ def recalibrate(request: Request) -> Card:
     if request.corpus is not None:
         reference = novelty_reference(classifier, request.corpus)
         classifier = replace(classifier, card=replace(classifier.card, novelty=reference))
+    library = None if request.library is None else Library.load(request.library)
     outputs = classifier.outputs(patterns)
     fold = folds_by_compound(compounds, request.folds, request.seed)
     priors = {request.prior: log_prior(request.prior)}
@@ -96,15 +104,38 @@ def recalibrate(request: Request) -> Card:
         clusters=np.asarray(compounds, dtype=str),
         coverage=request.coverage,
     )
+    expected = _expected(request, judged, labels, compounds) | {"data": folder.path.name}
+    weights = classifier.card.library
+    if library is not None:
+        lookup = lookups(library, patterns)
+        train = classifier.log_train_prior
+        said = [
+            apply(fit.calibration, outputs.split, outputs.aux, train, fit.log_prior, outputs.novelty)
+            for fit in (*judged.fits, fitted)
+        ]
+        name = f"{library.name}, {len(library)} structures, {library.hash}"
+        weights = fit_weights(said[-1], fitted.log_prior, lookup, labels, name)
+        joined = join_folds(judged, said[:-1], lookup, labels, fold, request.coverage)
+        expected["with_library"] = _promised(
+            joined.log_prob,
+            judged.log_prior,
+            (joined.in_set, joined.set_size),
+            labels,
+            compounds,
+            request.seed,
+        ) | {"library": name, "weights": [asdict(w) for w in joined.weights]}
+    elif "with_library" in classifier.card.expected:
+        expected["with_library"] = classifier.card.expected["with_library"]
     card = replace(
         classifier.card,
+        library=weights,
         calibration=fitted.calibration,
         calibrated_on=f"{len(cases)} measured patterns of {len(set(compounds))} compounds "
         f"({folder.path.name})",
         sets=fitted.sets,
         log_prior=tuple(float(v) for v in np.round(fitted.log_prior, 5)),
         prior=fitted.prior_name,
-        expected=_expected(request, judged, labels, compounds) | {"data": folder.path.name},
+        expected=expected,
     )
     _write(request, card)
     return card
@@ -128,23 +159,49 @@ def _mean_nll(result: FoldResult, labels: np.ndarray) -> float:
 
 def _expected(request: Request, judged: FoldResult, labels: np.ndarray, compounds: list[str]) -> dict:
     """What out-of-fold answers promise, as JSON types."""
-    boot = Bootstrap(compounds, seed=request.seed)
-    sets = set_metrics(judged.in_set, judged.set_size, boot)
-    diagram = reliability(judged.log_prob, labels, boot, seed=request.seed)
-    gain = judged.log_prior - judged.log_prob
+    sets = judged.in_set, judged.set_size
     return {
         "judged": f"out of fold, {request.folds} folds by compound, seed {request.seed}",
         "date": datetime.now(UTC).date().isoformat(),
         "patterns": len(labels),
-        "compounds": boot.n_compounds,
-        "coverage": sets["set_coverage"].value,
-        "coverage_interval": [sets["set_coverage"].low, sets["set_coverage"].high],
-        "set_size": sets["set_size"].value,
+        "compounds": len(set(compounds)),
+        **_promised(judged.log_prob, judged.log_prior, sets, labels, compounds, request.seed),
+        "folds": [asdict(c) | {"prior": p} for c, p in zip(judged.calibrations, judged.priors, strict=True)],
+    }
+
+
+def _promised(
+    log_prob: np.ndarray,
+    log_prior: np.ndarray,
+    sets: tuple[np.ndarray, np.ndarray],
+    labels: np.ndarray,
+    compounds: list[str],
+    seed: int,
+) -> dict:
+    """Coverage and size of sets, ECE and what is expected of it, bits over the fold's prior."""
+    boot = Bootstrap(compounds, seed=seed)
+    measured = set_metrics(*sets, boot)
+    diagram = reliability(log_prob, labels, boot, seed=seed)
+    gain = log_prior - log_prob
+    return {
+        "coverage": measured["set_coverage"].value,
+        "coverage_interval": [measured["set_coverage"].low, measured["set_coverage"].high],
+        "set_size": measured["set_size"].value,
         "ece": diagram.ece,
         "ece_expected": [diagram.expected_low, diagram.expected_high],
         "bits_over_fold_prior": float(-gain[np.arange(len(labels)), labels].mean() / np.log(2.0)),
-        "folds": [asdict(c) | {"prior": p} for c, p in zip(judged.calibrations, judged.priors, strict=True)],
     }
+
+
+def lookups(library: Library, patterns: list[Pattern]) -> np.ndarray:
+    """[n, 99] nats of what a library says of each pattern; 0 for one that cannot be compared with it."""
+    found = np.zeros((len(patterns), 99))
+    for i, pattern in enumerate(patterns):
+        try:
+            found[i] = library.log_scores(pattern)
+        except BadPattern:
+            continue
+    return found
 
 
 def _write(request: Request, card: Card) -> None:

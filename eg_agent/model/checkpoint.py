@@ -25,7 +25,7 @@ from safetensors.torch import save as save_tensors
 
 from eg_agent.errors import BadInput
 from eg_agent.model.conformal import ConformalSets
-from eg_agent.model.fusion import Calibration
+from eg_agent.model.fusion import Calibration, LibraryWeights
 from eg_agent.model.network import N_GROUPS, Network, NetworkConfig
 from eg_agent.model.novelty import NoveltyReference
 from eg_agent.values import VALUE_CONFIG, from_json, to_json
@@ -43,6 +43,7 @@ class Card:
     log_train_prior: [99] nats, the class prior of training, divided out at inference.
     calibration: how the two heads become one posterior, and calibrated_on: which patterns that was fitted on.
     sets: how prediction sets are made. novelty: the reference for what the network was not made for.
+    library: how much network and library count where a library takes part.
     expected: what calibration promises on patterns like those it was fitted on, judged out of fold by
         compound: "coverage" of the sets and its interval, "set_size", "ece", and date, data, "folds".
     log_prior, prior: [99] nats, the prior that was fitted with the calibration (answered with as prior
@@ -64,6 +65,7 @@ class Card:
     calibrated_on: str = "nothing: defaults"
     sets: ConformalSets = field(default_factory=ConformalSets)
     novelty: NoveltyReference | None = None
+    library: LibraryWeights = field(default_factory=LibraryWeights)
     expected: dict[str, Any] = field(default_factory=dict)
     log_prior: tuple[float, ...] = ()
     prior: str = ""

@@ -116,3 +116,41 @@ def apply(
     log_aux = normalised(aux / T + power * prior)
     with np.errstate(divide="ignore"):  # a share of exactly 0 or 1 leaves one head alone
         return normalised(np.logaddexp(np.log(share) + split, np.log1p(-share) + log_aux))
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryWeights:
+    """How a network's posterior and a library's lookup become one.
+
+    log p = a (network - prior) + b lookup + c prior, normalised.
+
+    Both look at the same pattern and err together, so that their plain product (all weights 1, the default)
+    is too sure of itself. A lookup of zeros is none: then the network's posterior stands.
+    network, lookup, prior: a, b and c, fitted on labelled patterns.
+    fitted_with: name and hash of the library; weights hold for one of its kind.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    network: float = 1.0
+    lookup: float = 1.0
+    prior: float = 1.0
+    fitted_with: str = ""
+
+    def joined(
+        self, log_probability: npt.ArrayLike, log_prior: npt.ArrayLike, lookup: npt.ArrayLike
+    ) -> FloatArray:
+        """[..., 99] nats, normalised. log_probability: of the network, with log_prior inside."""
+        return normalised(
+            np.asarray(log_probability, dtype=np.float64) + self.added(log_probability, log_prior, lookup)
+        )
+
+    def added(
+        self, log_probability: npt.ArrayLike, log_prior: npt.ArrayLike, lookup: npt.ArrayLike
+    ) -> FloatArray:
+        """[..., 99] nats, not normalised, that a lookup adds to the network's log-probabilities."""
+        prior = np.asarray(log_prior, dtype=np.float64)
+        said = np.asarray(log_probability, dtype=np.float64) - prior
+        known = np.asarray(lookup, dtype=np.float64)
+        added = (self.network - 1.0) * said + self.lookup * known + (self.prior - 1.0) * prior
+        return np.where(known.any(axis=-1, keepdims=True), added, 0.0)

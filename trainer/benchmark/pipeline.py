@@ -122,7 +122,9 @@ class PipelineRecipe:
             out = classifier.outputs([pattern])
             network = classifier.log_probability(out)[0]
             lookup = identifier.lookup(pattern)
-            known = None if lookup is None else lookup.log_probability
+            known = None
+            if lookup is not None:
+                known = classifier.card.library.added(network, classifier.log_prior, lookup.log_probability)
             before = fuse(network, None, settings, known)
             kept = None if cache is None else cache.get(case.id)
             earlier = 0.0 if kept is None else kept.seconds
@@ -139,8 +141,8 @@ class PipelineRecipe:
                 "aux": out.aux[0],
                 "novelty": out.novelty,
             }
-            if known is not None:
-                raw["lookup"] = np.asarray(known)
+            if lookup is not None:
+                raw["lookup"] = np.asarray(lookup.log_probability)
             return Answer(
                 weighed.fused,
                 weighed.alone,

@@ -1,9 +1,10 @@
 """Calibration of the pipeline by folds of compounds: network first, then what the cells found are worth.
 
 For each fold, on the other folds' compounds: the network's temperature and prior, as for the network alone
-(`trainer.calibrate`); then, with that posterior, the constants of the mixture (`eg_agent.identify.mixture`:
-the log-odds of a cell from its figures of merit, what a search without a find says, power and floor of the
-evidence, temperature of the answer), by maximum a posteriori around what ships.
+(`trainer.calibrate`); then how much a library counts beside it (`trainer.library.weighing`); then, with that
+posterior, the constants of the mixture (`eg_agent.identify.mixture`: the log-odds of a cell from its figures
+of merit, what a search without a find says, power and floor of the evidence, temperature of the answer), by
+maximum a posteriori around what ships.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from scipy.special import expit, logit
 from eg_agent.identify.mixture import FAMILIES, FEATURES, N_GROUPS, Cells, MixtureConstants, mix
 from eg_agent.model.conformal import fit_sets
 from eg_agent.model.fusion import apply
-from eg_agent.model.prior import normalised
 from trainer.benchmark.nulls import folds_by_compound
 from trainer.benchmark.running import Predictions
 from trainer.calibrate import FoldResult, Fusion, calibrate_folds, fold_prior
+from trainer.library.weighing import fit_weights
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,14 +59,19 @@ def of_vector(vector: Floats) -> MixtureConstants:
 
 
 def fit_constants(
-    before: Floats, cells: Cells, labels: npt.NDArray[np.int64], around: MixtureConstants | None = None
+    before: Floats,
+    cells: Cells,
+    labels: npt.NDArray[np.int64],
+    around: MixtureConstants | None = None,
+    widen: float = 1.0,
 ) -> MixtureConstants:
     """Maximum a posteriori constants of labelled patterns.
 
     before: [n, 99] nats, what is believed without cells. labels: [n] index of the group, 0 to 98.
+    around: what is expected, with the standard deviations WIDTHS times `widen`.
     """
     start = as_vector(around or MixtureConstants())
-    width = np.concatenate(
+    width = widen * np.concatenate(
         [
             np.full(len(FEATURES), WIDTHS["coefficients"]),
             np.full(len(FAMILIES) - 1, WIDTHS["missed"]),
@@ -197,9 +203,12 @@ def calibrate_pipeline(
             prior = fold_prior(labels[rest], log_prior, strength, clusters[rest])[0]
         z = novelty[rest] if novelty.any() else None
         inside = apply(fit.calibration, split[rest], aux[rest], log_train_prior, prior, z)
-        inside = normalised(inside + lookup[rest])
+        outside = network.log_prob[out]
+        if lookup.any():
+            weights = fit_weights(inside, prior, lookup[rest], labels[rest])
+            inside = weights.joined(inside, prior, lookup[rest])
+            outside = weights.joined(outside, fit.log_prior, lookup[out])
         found = fit_constants(inside, cells[rest], labels[rest])
-        outside = normalised(network.log_prob[out] + lookup[out])
         log_p[out] = mix(outside, cells[out], found).log_probability
         again = mix(inside, cells[rest], found).log_probability
         sets = fit_sets(again, labels[rest], coverage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,22 +25,44 @@ def calibrate(
     novelty_slope: Annotated[
         bool, typer.Option(help="Let the temperature depend on novelty, where folds say that it helps.")
     ] = True,
+    library: Annotated[
+        Path | None,
+        typer.Option(help="Library, to fit its weight beside the network's.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of folds and the bootstrap.")] = 0,
 ) -> None:
     """Refit the calibration on all labelled patterns; the card says what folds promise of it."""
     from trainer.recalibrate import Request, recalibrate
 
     card = recalibrate(
-        Request(data, out, checkpoint, corpus, prior, fusion, folds, coverage, novelty_slope, seed)
+        Request(data, out, checkpoint, corpus, prior, fusion, folds, coverage, novelty_slope, seed, library)
     )
     said = card.expected
     typer.echo(
         f"{out}: T {card.calibration.temperature:.3g}, split head {card.calibration.split_weight:.2f}, "
-        f"novelty slope {card.calibration.novelty_slope:.2f}, prior {card.prior}"
+        f"slope with ambiguity {card.calibration.entropy_slope:.2f}, with novelty "
+        f"{card.calibration.novelty_slope:.2f}, prior {card.prior} to the power "
+        f"{card.calibration.prior_weight:.2f}"
     )
+    _say("out of fold", said)
+    if library is not None:
+        weights = card.library
+        _say(
+            f"with the library, weights {weights.network:.2f} (network), {weights.lookup:.2f} (library), "
+            f"{weights.prior:.2f} (prior)",
+            said["with_library"],
+        )
+    if card.novelty is not None:
+        refused = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in card.novelty.refused.items())
+        typer.echo(f"out of distribution (simulated): {refused or 'not measured'}")
+
+
+def _say(title: str, said: dict[str, Any]) -> None:
+    """One line of what out-of-fold answers promise."""
     low, high = said["coverage_interval"]
     typer.echo(
-        f"out of fold: {100 * said['coverage']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of the sets hold "
-        f"the group, {said['set_size']:.1f} groups on average; ECE {said['ece']:.3f} (a calibrated model: "
+        f"{title}: {said['bits_over_fold_prior']:+.2f} bits over the prior; {100 * said['coverage']:.1f} % "
+        f"[{100 * low:.1f}, {100 * high:.1f}] of the sets hold the group, {said['set_size']:.1f} groups on "
+        f"average; ECE {said['ece']:.3f} (a calibrated model: "
         f"{said['ece_expected'][0]:.3f} to {said['ece_expected'][1]:.3f})"
     )
