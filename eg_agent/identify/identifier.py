@@ -90,7 +90,10 @@ class Identifier:
             return replace(answer, measured=weak, seconds=time.perf_counter() - started)
         constants = self.settings
         lookup = self.lookup(pattern)
-        known = None if lookup is None else lookup.log_probability
+        known = None
+        if lookup is not None:
+            weights = self.classifier.card.library
+            known = weights.added(network.log_probability, network.log_prior, lookup.log_probability)
         before = fuse(network.log_probability, None, constants, known)
         if given is None and constants.index_seconds > 0.0:
             search = try_cells(pattern, before, constants, self.library)
