@@ -27,7 +27,7 @@ _FOREIGN_WEIGHTS = np.array([0.5, 0.3, 0.2])
 LEAST_FOREIGN, ON_POSITION = 0.003, 1.2
 #: Chance that a structure hides a class of the reflections that its group allows (atoms on special positions,
 #: pseudo-symmetry): on an axis, in a zone, of general indices, for each symbol that forbids just such a
-#: class more. From calculated patterns of 1,080 known structures (`tests/bench/study_hidden.py`), as the share
+#: class more. From patterns calculated for 1,080 structures (`tests/bench/study_hidden.py`), as the share
 #: of such symbols all of whose lines stay below 0.3 % of the strongest line (T_HIDDEN): 0.07, 0.02, 0.003
 #: (axes less here, because a few lines may well be weak one by one); it grows about as the 0.7th power of
 #: that level. Lines of a class are not independent, so evidence cannot grow without bound.
