@@ -105,8 +105,10 @@ def measure(
             clocked = Clocked(run.stream)
             run = replace(run, stream=clocked, background=case.background)
             log = RunLog(request.out, Console(file=StringIO()))
-            train(run, LocalContext(where), log)
+            training = train(run, LocalContext(where), log)
             log.close()
+            if training.interrupted:
+                raise SystemExit("stopped before there were figures")
             if where.type == "cpu" and case.threads == 1 and not case.background:
                 cpu = by_processor_time(clocked, settings.batch * together)
         path = next(iter(sorted(folder.rglob("log.csv"))))
