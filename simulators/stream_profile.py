@@ -161,23 +161,26 @@ class Profiles:
         count = np.empty(rows, np.int64)
         origin = np.float32(self.start), np.float32(self.step), np.float32(MARGIN), self.bins
         limits = np.float32(SQUARE), np.float32(NARROWEST * self.step), np.float32(LEAST_GAUSS * self.step)
-        arrays = (part.contiguous().numpy() for part in (position, area, variance, lorentz))
-        profile_kernels.widths(*arrays, (*origin, *limits), packed, count)
+        profile_kernels.widths(
+            position.contiguous().numpy(), area.contiguous().numpy(), variance.contiguous().numpy(),
+            lorentz.contiguous().numpy(), (*origin, *limits), packed, count,
+        )  # fmt: skip
         span = torch.empty(4, rows)
         profile_kernels.spans(packed, count, np.float32(WEAK), span.numpy())
         frame, degree = frames(span)
         counts = self._counts[degree]
         first = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         bins = torch.empty(int(first[-1]), self.bins)
+        powers, matrix = self._table
         profile_kernels.share_out(
-            packed, count, frame.numpy(), degree.numpy(), *self._table, first.numpy(), bins.numpy()
+            packed, count, frame.numpy(), degree.numpy(), powers, matrix, first.numpy(), bins.numpy()
         )
         spectra = torch.view_as_real(torch.fft.rfft(bins)).flatten(1)
         nodes = torch.arange(self._padded.shape[1]) < counts[:, None]
-        widths = [part[nodes].numpy() for part in node_widths(self._padded[degree], frame)]
+        node_variance, node_lorentz = (part[nodes] for part in node_widths(self._padded[degree], frame))
         out = torch.empty(rows, 2 * len(self._sharpen))
         profile_kernels.convolve(
-            spectra.numpy(), first.numpy(), *widths,
+            spectra.numpy(), first.numpy(), node_variance.numpy(), node_lorentz.numpy(),
             torch.stack([self._square, self._linear]).numpy(), self._sharpen.numpy(), out.numpy(),
         )  # fmt: skip
         return torch.view_as_complex(out.view(rows, -1, 2))

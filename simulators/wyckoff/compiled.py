@@ -70,7 +70,8 @@ def _pairs(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """The first atom of each centrosymmetric pair, and 2, or 1 for an atom on a centre."""
     total = atoms[:, None, None] + atoms[:, None] + centring / TRANSLATION_DENOMINATOR
-    partner = (np.abs(total - np.rint(total)) < 1e-6).all(3).any(2).argmax(1)
+    same = np.all(np.abs(total - np.rint(total)) < 1e-6, axis=3)
+    partner = np.argmax(np.any(same, axis=2), axis=1)
     kept = np.flatnonzero(partner >= np.arange(len(atoms)))
     return kept, np.where(partner[kept] > kept, 2, 1).astype(np.float32)
 
