@@ -99,6 +99,8 @@ def _candidates(found: Verification, *, everything: bool) -> Table:
 def _percent(probability: float) -> str:
     if probability < 0.0005:
         return "<0.1 %"
+    if probability > 0.9995:
+        return ">99.9 %"
     return f"{100 * probability:.1f} %"
 
 

@@ -69,7 +69,7 @@ class SpaceGroup:
     """A space group in the axes of a candidate.
 
     symbol: Hermann-Mauguin, in these axes; hall: Hall symbol; transformation: coordinates in these axes from
-    those in the standard setting of International Tables, "z,x,y" ("x,y,z" where these are the standard axes).
+    those in the standard setting of International Tables, "z,x,y" ("x,y,z" for the standard axes).
     """
 
     number: int
