@@ -69,6 +69,19 @@ def absence_free_group(lattice: str) -> int:
     return absence_free(lattice).group
 
 
+def beyond(weighed: Mapping[int, float], carried: Collection[int], margin: float = MARGIN) -> list[int]:
+    """Groups not yet weighed that neighbour one within `margin` nats of the best; those of the best first.
+
+    weighed: evidence of groups, nats on one scale. carried: groups that the cell can carry.
+    """
+    best = max(weighed.values())
+    near = sorted(
+        (n for n, value in weighed.items() if value >= best - margin), key=lambda n: (-weighed[n], n)
+    )
+    found = (m for n in near for m in sorted(neighbours(n)) if m in carried and m not in weighed)
+    return list(dict.fromkeys(found))
+
+
 @dataclass(frozen=True, slots=True)
 class BranchSearch:
     """What a search has seen: evidence of each group that was weighed, how many rounds it took, and whether
@@ -108,21 +121,11 @@ def search_branch(
     near = near or sorted(allowed.intersection(absence_free_group(lattice) for lattice in _lattices()))
     near = near or sorted(allowed)
     weighed: dict[int, float] = {}
-    expanded: set[int] = set()
     rounds, complete = 0, False
     while near and len(weighed) < budget:
         near = near[: budget - len(weighed)]
         weighed.update(weigh(near))
         rounds += 1
-        best = max(weighed.values())
-        frontier = {n for n, value in weighed.items() if value >= best - margin} - expanded
-        expanded |= frontier
-        ranked = sorted(frontier, key=lambda n: (-weighed[n], n))
-        # Neighbours of the better groups first: they are the ones that a small budget should reach.
-        near = list(
-            dict.fromkeys(
-                m for n in ranked for m in sorted(neighbours(n)) if m in allowed and m not in weighed
-            )
-        )
+        near = beyond(weighed, allowed, margin)
         complete = not near
     return BranchSearch(weighed, rounds, complete)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eg_agent import __version__
 from eg_agent.errors import BadPattern, TooWeak
-from eg_agent.identify.branches import branch_of_set, groups_of_cell
+from eg_agent.identify.branches import beyond, branch_of_set, groups_of_cell
 from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from eg_agent.library import Library, Lookup
     from eg_agent.model import Classifier
 
+#: Times that a branch of the subgroup graph is followed further, each a fit.
+FOLLOWED = 3
 #: Of so many groups the space groups are written in the axes of the fit: the others are hardly asked for.
 IN_AXES = 5
 
@@ -179,13 +181,16 @@ class Identifier:
         if cell is None:
             return no_cell(), None
         carried = groups_of_cell(cell)
+        bounds = VerifySettings(time_limit=self.settings.time_limit)
+        numbers = self._candidates(log_probability, carried)
         try:
-            evidence = verify(
-                pattern,
-                cell,
-                candidates=self._candidates(log_probability, carried),
-                settings=VerifySettings(time_limit=self.settings.time_limit),
-            )
+            evidence = verify(pattern, cell, candidates=numbers, settings=bounds)
+            for _ in range(FOLLOWED if numbers is not None else 0):
+                weighed = {c.group: c.log_evidence for c in evidence.candidates}
+                further = beyond(weighed, carried) if weighed else []
+                if not further:
+                    break
+                evidence = verify(pattern, cell, candidates=sorted({*weighed, *further}), settings=bounds)
         except (ArithmeticError, np.linalg.LinAlgError) as error:
             # A fit that breaks down numerically is a fit that failed, and no reason to have no answer.
             reason = f"the fit broke down ({error}): check the cell, or measure a longer range."

@@ -36,8 +36,8 @@ class IdentifySettings:
     flat_information: nats between the answer and its prior below which the pattern has said nothing.
     contradiction: nats of odds against the leading group in one single reflection that it forbids and
         that is seen all the same, from which fit and answer contradict each other.
-    candidates: which groups of the lattice the verifier scores: all of them, or the network's branch
-        of the subgroup graph.
+    candidates: which groups of the lattice the verifier scores: all of them, or the network's branch of the
+        subgroup graph, followed further where the evidence leads (see `eg_agent.identify.branches`).
     seen_at: standard errors at which a reflection counts as seen, for the seconds that would settle.
     window: degrees; half width of the window proposed around a deciding reflection.
     top: groups listed in the answer. matches: structures of a library listed in it.

@@ -264,3 +264,22 @@ def test_windows_counted_longer_change_no_scale(identifier: Identifier, pnma: Pa
     uneven = _changed(even, intensity=even.intensity * factor, counting_time=factor)
     one, other = (identifier.identify(p).network.log_probability for p in (even, uneven))
     np.testing.assert_allclose(np.exp(one), np.exp(other), atol=1e-3)
+
+
+def test_the_branch_is_followed_out_of_a_wrong_set(
+    identifier: Identifier, pnma: Pattern, answer: Identification
+) -> None:
+    """A network that is sure of C - - - (26) has a branch without P n - a; the evidence leads there."""
+    from eg_agent.identify import IdentifySettings
+
+    assert 17 not in branch_of_set((26,))
+    log_p = np.full(99, np.log(1e-6))
+    log_p[25] = 0.0
+    by_branch = Identifier(
+        identifier.classifier, settings=IdentifySettings(candidates="branch", time_limit=60.0)
+    )
+    evidence, alone = by_branch._evidence(pnma, CELL, log_p)
+    assert evidence.candidates[0].group == 17
+    assert alone is not None
+    assert answer.evidence is not None
+    assert len(evidence.candidates) < len(answer.evidence.candidates)
