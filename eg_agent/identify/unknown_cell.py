@@ -92,7 +92,7 @@ def search_order(log_probability: Floats) -> tuple[str, ...]:
 
     None is left out: a lattice that the network finds improbable costs its time at the end.
     """
-    share = dict.fromkeys(ORDER, 0.0)
+    share: dict[str, float] = dict.fromkeys(ORDER, 0.0)
     for entry in groups():
         share[entry.bravais] += float(np.exp(log_probability[entry.number - 1]))
     return tuple(sorted(ORDER, key=lambda lattice: (-round(share[lattice], 6), ORDER.index(lattice))))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eg_agent.decide import Decider, State
-from eg_agent.identify import Identifier
+from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.model import Card, Classifier, Network, NetworkConfig, shipped_names
 from eg_agent.model.fusion import Calibration
 from eg_agent.model.prior import log_prior
@@ -37,6 +37,7 @@ def rows() -> list[tuple[str, float, str, float | None]]:
     def decide(cell: tuple[float, ...] | None) -> Callable[[], Any]:
         return lambda: decider.decide(identifier.identify(_pattern(document), cell), state)
 
+    indexing = Identifier(identifier.classifier, settings=IdentifySettings(index_seconds=20.0))
     answer = identifier.identify(pattern, crystal.cell)
     assert answer.evidence is not None
     assert answer.evidence.status == "fitted", answer.evidence.reason
@@ -49,6 +50,7 @@ def rows() -> list[tuple[str, float, str, float | None]]:
         ),
         ("document to decision, no cell", _seconds(decide(None)), "s", 3.0),
         ("document to decision, cell known", _seconds(decide(crystal.cell)), "s", 3.0),
+        ("pattern alone, cell looked for", _seconds(lambda: indexing.identify(pattern)), "s", 60.0),
     ]
 
 
