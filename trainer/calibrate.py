@@ -127,7 +127,7 @@ class _LogPool:
 
     def fit(self, fit_prior_weight: bool) -> Calibration:
         inverse = (1.0 / TEMPERATURES[1], 1.0 / TEMPERATURES[0])
-        novel, ambiguous = self.covariates_N2.any(axis=0)
+        novel, ambiguous = bool(self.covariates_N2[:, 0].any()), bool(self.covariates_N2[:, 1].any())
         bounds = [
             (0.0, inverse[1]),
             (0.0, inverse[1]),
