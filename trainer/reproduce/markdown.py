@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: Rows that see no pattern.
+NULLS = ("prior only", "constant", "permuted")
 #: Metric -> (heading, factor, decimals, sign).
 HEADINGS = {
     "top1": ("Top-1 %", 100, 1, ""),
@@ -33,7 +35,7 @@ def as_markdown(made: Mapping[str, Any]) -> str:
         lines += [f"Not made yet: {'; '.join(made['missing'])}.", ""]
     if made["fewer_seeds"]:
         lines += [f"Of fewer seeds than planned: {'; '.join(made['fewer_seeds'])}.", ""]
-    for words, rows in made["parts"].items():
+    for words, rows in ({} if lonely(made) else made["parts"]).items():
         columns = [name for name in HEADINGS if any(name in row for row in rows.values())]
         seeds = any(len(row.get("seeds", ())) > 1 for row in rows.values())
         lines += [f"**{words[0].upper() + words[1:]}**", ""]
@@ -43,8 +45,23 @@ def as_markdown(made: Mapping[str, Any]) -> str:
             cells = [_cell(row.get(name), name) for name in columns]
             cells += [", ".join(f"{v:+.2f}" for v in row.get("seeds", []))] * seeds
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        if words == ("measured, published graph" if made["kind"] == "topology" else "measured"):
+            for label, row in made["published"].items():
+                cells = [shown(_alone(row[name]), name) if name in row else "" for name in columns]
+                lines.append(f"| *{label}* | " + " | ".join(cells + [""] * seeds) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _alone(value: float) -> dict[str, float | None]:
+    return {"value": value, "low": None, "high": None}
+
+
+def lonely(made: Mapping[str, Any]) -> bool:
+    """Whether a table of several runs has fewer than two that are finished: nothing to compare."""
+    if made["kind"] != "figures":
+        return False
+    return all(len([n for n in rows if n not in NULLS]) < 2 for rows in made["parts"].values())
 
 
 def _cell(interval: Mapping[str, float | None] | None, name: str) -> str:

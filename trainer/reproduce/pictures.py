@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eg_agent.view.style import AGAINST, FOR, INK, MUTED, PALE, PRIOR, new_figure, save, tidy
-from trainer.reproduce.verdicts import NULLS, sign
+from trainer.reproduce.markdown import NULLS
+from trainer.reproduce.verdicts import sign
 
 
 def plot_differences(path: Path, made: Mapping[str, Any]) -> bool:
@@ -31,6 +32,8 @@ def plot_differences(path: Path, made: Mapping[str, Any]) -> bool:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_title(words, fontsize=10, color=INK, loc="left")
         axes.set_xlabel("bits against the reference, 95 %", fontsize=9, color=INK)
+        axes.locator_params(axis="x", nbins=5)
+        axes.margins(x=0.08)
         tidy(axes)
     figure.tight_layout()
     save(figure, path)

@@ -22,7 +22,15 @@ from eg_agent.model.fusion import Calibration, apply
 from eg_agent.model.prior import log_prior
 from trainer.benchmark import nulls
 from trainer.calibrate import fit_temperature
-from trainer.metrics import Bootstrap, Interval, Topology, negative_log_likelihood, normalise, score
+from trainer.metrics import (
+    Bootstrap,
+    Interval,
+    Topology,
+    contributions,
+    negative_log_likelihood,
+    normalise,
+    score,
+)
 from trainer.reproduce.markdown import as_markdown
 from trainer.reproduce.plan import SHIPPED, TABLES, Spec, Table
 from trainer.reproduce.running import finished, folder_of
@@ -41,8 +49,6 @@ COLUMNS = {
 #: Kinds of pattern that a network is judged on, by the prefix of their arrays in scores.npz.
 KINDS = {"sim": "simulated, held out", "real": "measured"}
 
-#: Rows that see no pattern.
-NULLS = ("prior only", "constant", "permuted")
 
 Matrix = npt.NDArray[np.float64]
 #: A finished run: its result.json and its scores.npz.
@@ -73,7 +79,7 @@ class Judged:
             self.prior = np.tile(scores["sim_prior"], (len(every), 1))
         else:
             folds = nulls.folds_by_compound(clusters, FOLDS)
-            self.prior = np.empty((len(every), len(scores["sim_prior"])))
+            self.prior = np.empty((len(every), len(scores["train_prior"])))
             self.fold = folds
             for k in range(FOLDS):
                 base = np.exp(log_prior("mineral"))
@@ -180,6 +186,8 @@ def make_table(name: str, out: Path, seeds: int, published: Topology | None = No
         "paper": table.paper,
         "missing": missing,
         "fewer_seeds": short,
+        "published": {label: dict(row) for label, row in table.published.items()},
+        "contrasts": _contrasts(found) if table.kind == "quality" else {},
         "budget": _budget(found),
         "parts": _parts(table, found, published) if found else {},
     }
@@ -266,6 +274,32 @@ def _rows(judged: Judged, found: dict[str, list[Finished]], table: Table) -> dic
     for label, row in judged.null_rows(first).items():
         rows[label] = _json(row, columns)
     return rows
+
+
+def _contrasts(found: Mapping[str, list[Finished]]) -> dict[str, Any]:
+    """Of the first row with a measure of quality: worst third less best third, resampled together."""
+    for label, runs in found.items():
+        strata = strata_of(runs[0][1]) if "real_label" in runs[0][1] else {}
+        pairs = [("worst third of the fits (Rwp)", "best third of the fits (Rwp)")]
+        if not all(name in strata for pair in pairs for name in pair):
+            continue
+        judged = Judged(runs[0][1], "real")
+        calibrated = [judged.answers(scores, Calibration(**result["calibration"])) for result, scores in runs]
+        right = np.mean([contributions(p, judged.labels).correct for p in calibrated], axis=0)
+        made: dict[str, Any] = {}
+        for worse, better in pairs:
+            for metric, value in (("top1", right), ("bits_over_prior", judged.bits(calibrated))):
+                keeps = (strata[worse].astype(np.float64), strata[better].astype(np.float64))
+                sums = judged.boot.sums(np.column_stack([c for k in keeps for c in (k * value, k)]))
+                draws = sums[:, 0] / np.maximum(sums[:, 1], 1) - sums[:, 2] / np.maximum(sums[:, 3], 1)
+                made[metric] = _interval(judged.boot.interval(draws))
+        source = runs[0][1]["real_source"]
+        names, counts = np.unique(source[np.isfinite(runs[0][1]["real_rwp"])], return_counts=True)
+        main = str(names[counts.argmax()])
+        shares = [float((source[strata[name]] == main).mean()) for name in pairs[0]]
+        about = "worst third of the fits less the best"
+        return {"label": label, "about": about, "source": main, "source_shares": shares, **made}
+    return {}
 
 
 def strata_of(scores: Mapping[str, Any]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -67,6 +67,7 @@ def call(*arguments: object):
 TINY = ("--reference", "tiny", "--patterns", 32, "--seeds", 2, "--simulated", 64, "--device", "cpu")
 
 
+@pytest.mark.timeout(900)  # fifteen seconds of a core, which a busy machine may not have to spare
 def test_a_table_end_to_end_and_again(tmp_path, corpus, data):
     out = tmp_path / "out"
     given = ("space-groups", "--out", out, "--corpus", corpus, "--data", data, *TINY)
