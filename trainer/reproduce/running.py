@@ -25,7 +25,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_checkpoint, write_atomically
 from eg_agent.model.network import N_LATTICES, N_SYSTEMS, Network
 from eg_agent.symmetry import published_codes
-from trainer.config import Budget, TrainConfig
+from trainer.config import Budget, TrainConfig, config_of
 from trainer.data import open_data
 from trainer.fit import Request, fit
 from trainer.held_out import HeldOut
@@ -84,7 +84,7 @@ def make_runs(specs: list[Spec], base: TrainConfig, options: Options, say: Calla
         }
         result = finished(spec, options.out)
         if result is not None:
-            if {k: result.get(k) for k in asked} != asked:
+            if not _same_settings(result, asked):
                 raise BadInput(
                     f"{folder_of(spec, options.out)} was made with other settings: take another --out."
                 )
@@ -96,6 +96,13 @@ def make_runs(specs: list[Spec], base: TrainConfig, options: Options, say: Calla
         if not _make(spec, base, options, asked, None if options.minutes is None else left):
             return False
     return True
+
+
+def _same_settings(result: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether a finished run is the one that is asked for; a setting from after its time had its default."""
+    if any(result.get(name) != asked[name] for name in ("spec", "patterns")):
+        return False
+    return config_of(result["config"]) == config_of(asked["config"])
 
 
 def _make(

@@ -95,6 +95,13 @@ def test_a_table_end_to_end_and_again(tmp_path, corpus, data):
     assert isinstance(other.exception, BadInput)
     assert "other settings" in str(other.exception)
 
+    # a run of before a setting existed had its default
+    path = out / "runs" / runs[0] / "result.json"
+    older = json.loads(path.read_text())
+    del older["config"]["begin_from"]
+    path.write_text(json.dumps(older))
+    assert call(*given).exit_code == 0
+
     # the other kinds of table, of the same runs
     for name in ("calibration", "topology", "quality"):
         from trainer.reproduce.markdown import as_markdown
