@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,11 +65,22 @@ def verify(
     settings = settings or VerifySettings()
     checked, system, notes = _axes(cell, candidates)
     try:
-        evidence = _verified(pattern, checked, system, candidates, settings, started, notes)
+        with _broken_fits_are_not_fitted():
+            evidence = _verified(pattern, checked, system, candidates, settings, started, notes)
     except NotFitted as error:
         reason = "; ".join([str(error), *notes]) + "."
         evidence = Evidence(status="not fitted", reason=reason, cell=checked, lattice=system.primitive)
     return replace(evidence, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def _broken_fits_are_not_fitted() -> Iterator[None]:
+    """A fit that breaks down numerically (a cell that lost its volume, say) is one that failed."""
+    try:
+        yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        reason = f"the fit broke down ({error}): check the cell, or measure a longer range"
+        raise NotFitted(reason) from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,14 +106,17 @@ def weigh(
     settings = settings or VerifySettings()
     checked, system, _ = _axes(cell, candidates)
     chosen = _chosen(system, candidates)
-    fit = fit_pattern(pattern, checked, system, settings, started + 0.6 * settings.time_limit)
-    quality = quality_of(fit)
-    failure = _failure(quality, fit, settings)
-    if failure:
-        raise NotFitted(failure)
-    likelihood = marginal_likelihood(fit)
-    weighed = candidates_on(likelihood.lines, chosen, system)
-    return Weighed(fit, quality, likelihood, tuple(weighed), score(likelihood, weighed, pattern.radiation))
+    with _broken_fits_are_not_fitted():
+        fit = fit_pattern(pattern, checked, system, settings, started + 0.6 * settings.time_limit)
+        quality = quality_of(fit)
+        failure = _failure(quality, fit, settings)
+        if failure:
+            raise NotFitted(failure)
+        likelihood = marginal_likelihood(fit)
+        weighed = candidates_on(likelihood.lines, chosen, system)
+        return Weighed(
+            fit, quality, likelihood, tuple(weighed), score(likelihood, weighed, pattern.radiation)
+        )
 
 
 def _axes(cell: Sequence[float], candidates: Sequence[int] | None) -> tuple[Cell, MetricSystem, list[str]]:

@@ -4,8 +4,8 @@ Everything is measured in one run, in processor time of one thread (FOX in its o
 installed), warm, as medians over patterns: measured ones with a known cell (--data, every so many rows),
 or else simulated ones of textbook structures of all crystal systems.
 
-fit_s            Pawley fit of a pattern in its cell, all starts included
-per_symbol_ms    evidence of one extinction symbol, what all of them share included
+fit_s            what is done once: Pawley fit in the cell, all starts, and the nuisances marginalised
+per_symbol_ms    evidence of one extinction symbol on that fit, of all symbols of the crystal system
 index_s          the cell from the pattern alone: peaks, search, comparison
 fox_symbol_ms    pyobjcryst's SpaceGroupExplorer, a setting (no Le Bail profile fit in each)
 fox_index_s      pyobjcryst's quick_index on its own peak search
@@ -97,8 +97,8 @@ def measure(cases: list[Case]) -> dict[str, Any]:
             fit, shared, per, _ = _parts(case, settings)
         except NotFitted:
             continue
-        fits.append(fit)
-        symbols.append(1e3 * (shared[0] + per[0]) / shared[1])
+        fits.append(fit + shared[0])
+        symbols.append(1e3 * per[0] / per[1])
     _index(cases[0][1])
     indexings = [_index(pattern) for _, pattern, _ in cases]
     found: dict[str, Any] = {

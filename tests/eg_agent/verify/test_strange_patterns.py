@@ -23,7 +23,9 @@ import pytest
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.patterns import Pattern, Radiation, check, evened
 from eg_agent.verify import Evidence, VerifySettings, verify
+from eg_agent.verify.fitting import NotFitted
 from eg_agent.verify.indexing import index
+from eg_agent.verify.verifier import weigh
 
 Rng = np.random.Generator
 Cell = tuple[float, ...]
@@ -248,6 +250,20 @@ def test_sound_ones_are_fitted() -> None:
         pattern = Pattern(s.two_theta, s.intensity, s.radiation, raw_counts=s.raw)
         found.append(verify(pattern, s.cell, settings=SETTINGS).status)
     assert found.count("fitted") >= 5
+
+
+def test_a_fit_that_breaks_down_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(*_: object) -> None:
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
+    monkeypatch.setattr("eg_agent.verify.verifier.fit_pattern", breaking)
+    s = sound(np.random.default_rng(1))
+    pattern = Pattern(s.two_theta, s.intensity, s.radiation)
+    evidence = verify(pattern, s.cell)
+    assert evidence.status == "not fitted"
+    assert "broke down" in evidence.reason
+    with pytest.raises(NotFitted, match="check the cell"):
+        weigh(pattern, s.cell)
 
 
 @pytest.mark.slow
