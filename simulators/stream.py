@@ -32,7 +32,7 @@ IMPURITIES = 3
 IMPURITY_PEAKS = 48
 IMPURITY_POOL = 2048
 #: Patterns that go through together, on a CPU and elsewhere.
-CHUNK_CPU = 128
+CHUNK_CPU = 256
 CHUNK = 2048
 #: Purposes of random numbers: first of each part. SOURCE gives the crystals of a stream: those of
 #: `source.crystals(CounterRandom(seed, index), SOURCE)` for a source that can say them.
