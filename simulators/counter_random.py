@@ -123,7 +123,7 @@ class CounterRandom:
         """
         if mean.device.type != "cpu" or len(mean) <= _CACHED:
             return self._poisson(purpose, mean)
-        # A CPU goes through the batch in slices whose temporaries stay in its cache: the same numbers, sooner.
+        # A CPU goes through the batch in slices whose temporaries stay in its cache: the same numbers.
         counts = torch.empty_like(mean)
         for start in range(0, len(mean), _CACHED):
             rows = slice(start, start + _CACHED)

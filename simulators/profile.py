@@ -190,7 +190,8 @@ def _spread(lines: Lines, count: int) -> tuple[FloatArray, FloatArray, FloatArra
     """Centres and weights [k, m] of the Voigt functions a line is made of, and their sigma [k]."""
     if count > 1:
         shift, weight = axial_shifts(lines.position, lines.s_l, lines.h_l, count)
-        return lines.position[:, None] + shift, weight, lines.gauss / FWHM
+        sigma = np.hypot(lines.gauss / FWHM, lines.decay)
+        return (lines.position - lines.decay)[:, None] + shift, weight, sigma
     mean, variance = _moments(lines)
     sigma = np.sqrt((lines.gauss / FWHM) ** 2 + variance)
     return (lines.position + mean)[:, None], np.ones((len(lines), 1)), sigma

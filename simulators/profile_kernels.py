@@ -18,7 +18,10 @@ _FLAGS = {"contract", "nnan", "ninf", "nsz", "arcp"}
 #: Points whose weights are computed at once.
 BLOCK = 64
 _ZERO, _HALF, _ONE, _TWO = np.float32(0.0), np.float32(0.5), np.float32(1.0), np.float32(2.0)
-_MIDDLE = np.float32(0.75)
+#: A quartic B-spline at its five whole numbers, by powers of the offset (de Boor): outermost, next, middle.
+_OUTER = np.float32(1 / 24)
+_NEAR_0, _NEAR_1, _NEAR_2, _NEAR_4 = (np.float32(n) for n in (19 / 96, 11 / 24, 1 / 4, 1 / 6))
+_MIDDLE_0, _MIDDLE_2, _MIDDLE_4 = (np.float32(n) for n in (115 / 192, 5 / 8, 1 / 4))
 #: Olivero and Longbothum's width of a Voigt profile, as in `stream_profile.voigt_width`.
 _LINEAR, _ROOT = np.float32(0.5346), np.float32(0.2166)
 _LOG2_E = np.float32(math.log2(math.e))
@@ -39,7 +42,7 @@ def widths(position, area, variance, lorentz, grid, packed, count):  # type: ign
         used = 0
         for i in range(position.shape[1]):
             place = (position[b, i] - start) / step + margin
-            if area[b, i] > _ZERO and place >= _ONE and place < bins - 2:
+            if area[b, i] > _ZERO and place >= _TWO and place < bins - 3:
                 packed[0, b, used] = place
                 packed[1, b, used] = area[b, i]
                 packed[2, b, used] = variance[b, i]
@@ -105,7 +108,7 @@ def share_out(packed, count, frame, degree, powers, matrix, first, bins):  # typ
 
     frame: [4, B] middle and reach of the widths (as tanh), middle and reach of the shares. degree: [B] row of
     powers [D, N, 2] and matrix [D, N, N], whose last rows may be padding. first: [B + 1] rows of bins of
-    each pattern. A delta function is spread by a quadratic spline over three bins.
+    each pattern. A delta function is spread by a quartic spline over five bins.
     """
     most = powers.shape[1]
     u, v = np.zeros(BLOCK, np.float32), np.zeros(BLOCK, np.float32)
@@ -129,13 +132,20 @@ def share_out(packed, count, frame, degree, powers, matrix, first, bins):  # typ
                 place, area = packed[0, b, start + j], packed[1, b, start + j]
                 near = int(place + _HALF)
                 part = place - np.float32(near)
-                left = area * _HALF * (_HALF - part) * (_HALF - part)
-                right = area * _HALF * (_HALF + part) * (_HALF + part)
-                mid = area * (_MIDDLE - part * part)
+                square = part * part
+                left, right = (_HALF - part) * (_HALF - part), (_HALF + part) * (_HALF + part)
+                even = _NEAR_0 + square * (_NEAR_2 - square * _NEAR_4)
+                odd = part * (_NEAR_1 - square * _NEAR_4)
+                first_, last = area * _OUTER * left * left, area * _OUTER * right * right
+                before, after = area * (even - odd), area * (even + odd)
+                mid = area * (_MIDDLE_0 - square * (_MIDDLE_2 - square * _MIDDLE_4))
                 for n in range(rows):
-                    own[n, near - 1] += left * weight[n, j]
-                    own[n, near] += mid * weight[n, j]
-                    own[n, near + 1] += right * weight[n, j]
+                    share = weight[n, j]
+                    own[n, near - 2] += first_ * share
+                    own[n, near - 1] += before * share
+                    own[n, near] += mid * share
+                    own[n, near + 1] += after * share
+                    own[n, near + 2] += last * share
 
 
 @numba.njit(cache=True, fastmath=_FLAGS)

@@ -85,7 +85,9 @@ class Optics:
 class Points:
     """What is drawn: Voigt profiles on the canonical axis, each [B, Q].
 
-    position: degrees. area: any unit. variance: of the Gaussian, degrees^2. lorentz: FWHM, degrees.
+    position: degrees. area: any unit, over canonical angles: heights are those of the measurement, whose
+    points keep their counts when their angles are exchanged. variance: of the Gaussian, degrees^2.
+    lorentz: FWHM, degrees.
     """
 
     position: Tensor
@@ -202,7 +204,7 @@ class Instruments:
         variance, lorentz = _widths(o, tangent, cosine, microstrain)
         if not self._lopsided:
             position, scale = canonical(shifted, o.declared)
-            return Points(position, area, variance * scale * scale, lorentz * scale)
+            return Points(position, area * scale, variance * scale * scale, lorentz * scale)
 
         sine2 = 2 * sine * cosine
         trail = o.transparency[:, None] * sine2
@@ -228,7 +230,7 @@ class Instruments:
                 start += count
         position, area, variance, lorentz = (torch.cat(parts, 1) for parts in zip(*points))
         position, scale = canonical(position, o.declared)
-        return Points(position, area, variance * scale * scale, lorentz * scale)
+        return Points(position, area * scale, variance * scale * scale, lorentz * scale)
 
     def _spread(
         self, o: Optics, nodes: Tensor, sine: Tensor, cosine: Tensor, area: Tensor, variance: Tensor,

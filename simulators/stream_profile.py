@@ -115,9 +115,9 @@ class Profiles:
         self.bins = good_length(length + 2 * MARGIN)
         frequency = torch.arange(self.bins // 2 + 1, dtype=torch.float64, device=device)
         frequency = frequency / (self.bins * step)
-        # Spreading a delta function over three bins damps frequencies by sinc^3; averaging over a cell
+        # Spreading a delta function over five bins damps frequencies by sinc^5; averaging over a cell
         # damps by sinc. What is left to do is to divide by the rest.
-        self._sharpen = torch.sinc(frequency * step).pow(-2.0 if cell_mean else -3.0).to(torch.float32)
+        self._sharpen = torch.sinc(frequency * step).pow(-4.0 if cell_mean else -5.0).to(torch.float32)
         self._linear = (-math.pi * frequency).to(torch.float32)
         self._square = (-2 * math.pi**2 * frequency**2).to(torch.float32)
         points = [padua_points(degree) for degree in DEGREES]
@@ -188,8 +188,8 @@ class Profiles:
     def _by_tensors(self, position: Tensor, area: Tensor, variance: Tensor, lorentz: Tensor) -> Tensor:
         """As `_by_kernels`, with tensor operations."""
         place = (position - self.start) / self.step + MARGIN
-        used = (place >= 1) & (place < self.bins - 2) & (area > 0)
-        area, place = torch.where(used, area, 0.0), torch.where(used, place, 1.0)
+        used = (place >= 2) & (place < self.bins - 3) & (area > 0)
+        area, place = torch.where(used, area, 0.0), torch.where(used, place, 2.0)
         lorentz = lorentz.clamp(min=0.0)
         gauss = (NARROWEST * self.step - lorentz).clamp(min=LEAST_GAUSS * self.step)
         width = voigt_width(torch.maximum(SQUARE * variance, gauss * gauss), lorentz)
@@ -228,7 +228,7 @@ class Profiles:
         return (self._weights[row] @ monomials.flatten(1)).view(len(monomials), *u.shape)
 
     def _scatter(self, place: Tensor, area: Tensor, weights: Tensor) -> Tensor:
-        """[N, B, bins] delta functions, each spread by a quadratic spline over three bins.
+        """[N, B, bins] delta functions, each spread by a quartic spline over five bins.
 
         The spline keeps centre and variance of a peak wherever it falls between bins.
         """
@@ -237,8 +237,11 @@ class Profiles:
         part = place - centre
         row = torch.arange(len(place), dtype=torch.int32, device=place.device)[:, None] * self.bins
         index = (row + centre.to(torch.int32)).flatten()
-        spline = (0.5 * (0.5 - part).square(), 0.75 - part.square(), 0.5 * (0.5 + part).square())
-        for step, fraction in zip((-1, 0, 1), spline):
+        square = part * part
+        even, odd = 19 / 96 + square * (0.25 - square / 6), part * (11 / 24 - square / 6)
+        middle = 115 / 192 - square * (0.625 - 0.25 * square)
+        spline = ((0.5 - part).pow(4) / 24, even - odd, middle, even + odd, (0.5 + part).pow(4) / 24)
+        for step, fraction in zip((-2, -1, 0, 1, 2), spline):
             share, where = area * fraction, index + step
             for node, weight in enumerate(weights):
                 bins[node].view(-1).index_add_(0, where, (share * weight).flatten())

@@ -189,7 +189,8 @@ def plot(path: Path) -> None:
         axes.set_xticks(values, [f"{v:g}" for v in values])
         axes.set_xlabel(label, fontsize=9)
     first = figure.axes[0]
-    highest = max(float(line.get_ydata().max()) for axes in figure.axes for line in axes.get_lines())
+    lines = [line for axes in figure.axes for line in axes.get_lines()]
+    highest = max(float(np.max(np.asarray(line.get_ydata()))) for line in lines)
     first.set_ylim(0, 1.08 * highest)
     first.set_ylabel("patterns a second, one core", fontsize=9)
     first.legend(frameon=False, fontsize=8)

@@ -90,6 +90,19 @@ def test_transparency_agrees_with_a_numerical_convolution(ratio, mixing):
     assert np.abs(got - brute).max() < 1e-3 * brute.max()
 
 
+@pytest.mark.parametrize("ratio", [0.005, 0.015, 0.03, 0.3])
+def test_transparency_and_axial_divergence_together(ratio):
+    """A tail too short to be drawn as one still moves the line, whatever else makes it lopsided."""
+    width, position, s_l, h_l = 0.05, 20.0, 0.017, 0.01
+    decay = ratio * width
+    node, weight = np.polynomial.laguerre.laggauss(24)
+    x = position + np.linspace(-0.6, 0.4, 401)
+    deep = one_line(position, width / 2, width / 2, decay=decay, s_l=s_l, h_l=h_l)
+    bare = one_line(position, width / 2, width / 2, s_l=s_l, h_l=h_l)
+    brute = sum(w * sum_of_lines(bare, x + decay * depth) for depth, w in zip(node, weight))
+    assert np.abs(sum_of_lines(deep, x) - brute).max() < 0.005 * brute.max()
+
+
 @pytest.mark.parametrize(("width", "step"), [(0.09, 0.02), (0.01, 0.002), (0.5, 0.05), (0.005, 0.02)])
 def test_local_sums_agree_with_sums_over_all_lines_and_points(width, step):
     rng = np.random.default_rng(3)

@@ -83,7 +83,8 @@ def direct(o: Optics, s, strength, microstrain) -> np.ndarray:
             scale = ratio * math.cos(theta) / math.sqrt(1 - (ratio * math.sin(theta)) ** 2)
             sigma, gamma = math.sqrt(gauss / (8 * math.log(2))) * scale, lorentz / 2 * scale
             near = np.abs(X - position.mean()) < 3.0 + 60.0 * gamma
-            total[near] += area * (voigt_profile(X[near, None] - position, sigma, gamma) @ mass)
+            # the height of a point is what was counted there, whatever its angle is called
+            total[near] += area * scale * (voigt_profile(X[near, None] - position, sigma, gamma) @ mass)
     return total
 
 
