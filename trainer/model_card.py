@@ -42,7 +42,7 @@ def summary(card: Card, network: Result, robustness: Result | None = None) -> di
         for name, found in network.get(stratum, {}).items():
             if found["n"] >= FEWEST:
                 said = f"{name} compounds" if stratum == "by_novelty" else (named or {}).get(name, name)
-                rows[said] = _row(found)
+                rows[str(said)] = _row(found)
     found: dict[str, Any] = {
         "data": f"{network['n']} measured patterns of {network['compounds']} compounds "
         f"({network['settings']['data']})",
