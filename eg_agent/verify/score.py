@@ -217,7 +217,9 @@ def hidden(log_evidence: Floats, candidates: list[Candidate], everything: Floats
         mean = (held[i] - held[others]) / (count[i] - count[others])
         chance = HIDDEN[kind] * np.exp(HIDDEN_POWER * mean)
         chance *= min(1.0, MOST_HIDDEN / chance.sum())
-        out[i] = np.logaddexp(np.log1p(-chance.sum()) + out[i], logsumexp(np.log(chance) + out[others]))
+        out[i] = np.logaddexp(
+            np.log1p(-chance.sum()) + out[i], np.logaddexp.reduce(np.log(chance) + out[others])
+        )
     out = out[which.ravel()]
     return out[1:] - out[0]
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import integrate
 from scipy.special import erfc
@@ -26,24 +26,29 @@ def _single(h: float, c: float, weights: list[float], means: list[float]) -> flo
     mean=st.floats(0.05, 20.0),
     share=st.floats(0.05, 0.95),
 )
+@example(observed=-3.0, sigma=0.0625, mean=1.0, share=0.5)
 @settings(max_examples=40, deadline=None)
 def test_a_single_line_is_the_integral(observed: float, sigma: float, mean: float, share: float) -> None:
     def integrand(i: float) -> float:
         prior = share / mean * math.exp(-i / mean) + (1 - share) / (0.01 * mean) * math.exp(
             -i / (0.01 * mean)
         )
-        return prior * math.exp(-0.5 * ((i - observed) / sigma) ** 2)
+        # relative to its largest value, which underflows where the observed is far below zero
+        return prior * math.exp(-0.5 * ((i - observed) ** 2 - min(observed, 0.0) ** 2) / sigma**2)
 
-    # quad needs to be told where the narrow parts are: both exponentials, and the Gaussian
+    # quad needs to be told where the narrow parts are: both exponentials, the Gaussian, and its tail, which
+    # falls off as an exponential where the observed is negative
     marks = [
         0.0,
         *(mean * f for f in (1e-3, 0.01, 0.03, 0.1, 1.0)),
         *(observed + sigma * f for f in range(-9, 13, 3)),
+        *(sigma**2 / max(-observed, sigma) * f for f in (0.1, 1.0, 3.0, 10.0, 30.0)),
     ]
     marks = sorted(m for m in marks if 0.0 <= m <= max(observed, 0.0) + 12.0 * sigma)
     value = sum(integrate.quad(integrand, a, b, epsabs=0.0)[0] for a, b in itertools.pairwise(marks))
     ours = _single(1 / sigma**2, observed / sigma**2, [share, 1 - share], [mean, 0.01 * mean])
-    assert ours - 0.5 * (observed / sigma) ** 2 == pytest.approx(math.log(value), abs=2e-5)
+    ours -= 0.5 * (max(observed, 0.0) / sigma) ** 2
+    assert ours == pytest.approx(math.log(value), abs=2e-5)
 
 
 @given(observed=st.floats(-3.0, 10.0), sigma=st.floats(0.3, 3.0), mean=st.floats(0.5, 10.0))
