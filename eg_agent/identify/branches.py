@@ -16,7 +16,7 @@ from eg_agent.verify.candidates import candidate_settings
 from eg_agent.verify.metric import Cell, hexagonal_axes, is_rhombohedral, metric_system
 
 #: Nats behind the best group at which a group's neighbours are still looked at: a hidden class of reflections
-#: (`eg_agent.verify.eg_agent.verify.score.HIDDEN`) is worth 3, and two may hide.
+#: (`eg_agent.verify.score.HIDDEN`) is worth 3, and two may hide.
 MARGIN = 6.0
 
 #: From some groups to the evidence of each, nats on one scale.
