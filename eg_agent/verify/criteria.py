@@ -6,7 +6,7 @@ the one absence-free fit, BIC and AIC a chi-square whose variance is inflated by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,7 @@ import numpy.typing as npt
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.verify.candidates import Candidate
 from eg_agent.verify.likelihood import Likelihood, inflation
-from eg_agent.verify.nnls import nnls_normal
-from eg_agent.verify.pawley import normal_equations, regularised
+from eg_agent.verify.restricted import RestrictedFits
 from eg_agent.verify.score import log_mean
 from eg_agent.verify.settings import VerifySettings
 
@@ -68,8 +67,8 @@ def compare(likelihood: Likelihood, candidates: list[Candidate], log_evidence: F
     masks = np.stack([c.allowed > 0 for c in candidates])
     distinct, which = np.unique(masks, axis=0, return_inverse=True)
     which = which.ravel()
-    chi2_of, points = _chi_square(likelihood)
-    chi2 = np.array([chi2_of(mask) for mask in distinct])
+    fits, points = _chi_square(likelihood)
+    chi2 = np.array([fits.chi_square(mask) for mask in distinct])
     lines = distinct[:, :MOST_LINES].sum(axis=1)
     le_bail = np.array([_le_bail(likelihood, mask) for mask in distinct])
     group = np.array([c.setting.group for c in candidates])
@@ -87,33 +86,16 @@ def compare(likelihood: Likelihood, candidates: list[Candidate], log_evidence: F
     )
 
 
-def _chi_square(likelihood: Likelihood) -> tuple[Callable[[Mask], float], int]:
-    """chi-square of the best non-negative fit for a mask [k] of allowed lines, and the number of points."""
-    data, solution = likelihood.problem.data, likelihood.solution
+def _chi_square(likelihood: Likelihood) -> tuple[RestrictedFits, int]:
+    """Fits with local misfit in the weights up to line `MOST_LINES`, and the number of points there."""
+    data = likelihood.problem.data
     k = min(len(likelihood.lines), MOST_LINES)
     last = data.grid.size
     if k < len(likelihood.lines):
         middle = 0.5 * (likelihood.two_theta[k - 1] + likelihood.two_theta[k])
         last = int(np.searchsorted(data.grid, middle))
-    # lines beyond reach in with their tails: they stay in, at no penalty
-    every = solution.dense.shape[1]
-    y = data.y - data.background
     weight = np.where(np.arange(data.grid.size) < last, _plain_weight(likelihood), 0.0)
-    normal, moment = normal_equations(
-        solution.dense, solution.profile, likelihood.problem.background, weight, y
-    )
-    normal = regularised(normal, every)
-    constant = float(np.sum(weight * y**2))
-
-    def chi2(mask: Mask) -> float:
-        kept = np.ones(moment.size, dtype=bool)
-        kept[:k] = mask[:k]
-        index = np.flatnonzero(kept)
-        part, right = normal[np.ix_(index, index)], moment[index]
-        x, _ = nnls_normal(part, right, index < every, start=solution.passive[index], max_iterations=20)
-        return constant - 2.0 * float(right @ x) + float(x @ part @ x)
-
-    return chi2, last
+    return RestrictedFits(likelihood, weight, k), last
 
 
 def _plain_weight(likelihood: Likelihood) -> Floats:

@@ -27,9 +27,9 @@ from eg_agent.verify.metric import (
     metric_system,
     symmetrized,
 )
-from eg_agent.verify.nnls import nnls_normal
-from eg_agent.verify.pawley import Fit, normal_equations, regularised
+from eg_agent.verify.pawley import Fit
 from eg_agent.verify.profile import profiles
+from eg_agent.verify.restricted import RestrictedFits
 from eg_agent.verify.score import Scores, log_mean, score
 from eg_agent.verify.settings import VerifySettings
 
@@ -226,7 +226,9 @@ def _summary(
         ((log_mean(scores.log_evidence[members]), number, members) for number, members in of_group.items()),
         key=lambda entry: (-entry[0], entry[1]),
     )
-    rwp = _Rwp(likelihood, fit)
+    data = fit.problem.data
+    restricted = RestrictedFits(likelihood, 1.0 / data.variance)
+    total = float(np.sum(data.y**2 / data.variance))
     found = []
     for place, (log_evidence, number, members) in enumerate(ranked):
         best = members[int(np.argmax(scores.log_evidence[members]))]
@@ -240,41 +242,11 @@ def _summary(
                 log_evidence=log_evidence,
                 n_allowed=int(allowed.sum()),
                 n_forbidden=int((~allowed).sum()),
-                rwp=rwp(allowed),
+                rwp=100.0 * float(np.sqrt(max(restricted.chi_square(allowed), 0.0) / total)),
                 deciding=_deciding(likelihood, candidate, scores, best, settings) if leading else (),
             )
         )
     return tuple(found)
-
-
-class _Rwp:
-    """Rwp (per cent) of the fit with only some lines allowed, on one normal matrix."""
-
-    def __init__(self, likelihood: Likelihood, fit: Fit) -> None:
-        data = fit.problem.data
-        weight = 1.0 / data.variance
-        solution = likelihood.solution
-        y = data.y - data.background
-        self._k = len(likelihood.lines)
-        normal, self._moment = normal_equations(
-            solution.dense, solution.profile, likelihood.problem.background, weight, y
-        )
-        self._normal = regularised(normal, self._k)
-        self._constant = float(np.sum(weight * y**2))
-        self._total = float(np.sum(weight * data.y**2))
-        self._start = solution.passive
-        self._known: dict[bytes, float] = {}
-
-    def __call__(self, allowed: npt.NDArray[np.bool_]) -> float:
-        key = allowed.tobytes()
-        if key not in self._known:
-            index = np.concatenate([np.flatnonzero(allowed), np.arange(self._k, self._moment.size)])
-            part = self._normal[np.ix_(index, index)]
-            moment = self._moment[index]
-            x, _ = nnls_normal(part, moment, index < self._k, start=self._start[index], max_iterations=20)
-            chi2 = self._constant - 2.0 * float(moment @ x) + float(x @ part @ x)
-            self._known[key] = 100.0 * float(np.sqrt(max(chi2, 0.0) / self._total))
-        return self._known[key]
 
 
 def _deciding(
