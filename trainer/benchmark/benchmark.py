@@ -30,7 +30,7 @@ from trainer.benchmark.predictors import (
 from trainer.benchmark.robustness import RobustRecipe
 from trainer.benchmark.robustness_result import robust_result
 from trainer.benchmark.running import Predictions, predict
-from trainer.benchmark.strata import novelty_stratum, strata_of
+from trainer.benchmark.strata import NOT_TRICLINIC, TRICLINIC, novelty_stratum, strata_of
 from trainer.calibrate import Fusion
 from trainer.metrics import Topology, normalise, topology_of
 
@@ -121,6 +121,9 @@ def run(
         return robust_result(cases, found, options, settings | described, log_prior)
     answered = _calibrated(found, cases, options, log_prior)
     calibration = answered.said
+    uniform = np.full((1, log_prior.size), -np.log(log_prior.size))
+    if options.what == "verify":
+        strata["metric"] = [TRICLINIC if c.crystal_system == "triclinic" else NOT_TRICLINIC for c in cases]
     result = classification.result_of(
         cases,
         answered.log_probability,
@@ -129,6 +132,7 @@ def run(
         seconds=found.seconds,
         evidence_only=found.evidence_only() if options.what in ("verify", "pipeline") else None,
         network=answered.network,
+        bic=found.raw("bic", uniform) if options.what == "verify" else None,
         strata=strata,
         settings=settings | described | calibration | {"refused": dict(found.refused)},
         sets=answered.sets,

@@ -53,6 +53,7 @@ def result_of(
     seconds: npt.ArrayLike,
     evidence_only: FloatMatrix | None = None,
     network: FloatMatrix | None = None,
+    bic: FloatMatrix | None = None,
     settings: Mapping[str, Any] | None = None,
     strata: Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
@@ -66,6 +67,8 @@ def result_of(
     log_probability: [n, 99] of the model, nats, normalised. shipped_prior: [99] nats.
     seconds: [n] a pattern. evidence_only: [n, 99], verifier with a uniform prior. network: [n, 99], the
         network alone; then "gain" holds what the model adds to it, pattern by pattern (`paired`).
+    bic: [n, 99], plain BIC on the verifier's fit with a uniform prior; then "gain_over_bic" holds what the
+        model and the evidence alone add to it.
     published: another graph; its hops and relations stand under "published_graph", model and nulls.
     sets: [n] whether a prediction set holds the true group, and [n] its size.
     strata: name -> [n] value of each case; each gives a `by_<name>` beside `by_source`, with the same rows.
@@ -79,6 +82,8 @@ def result_of(
         predictions["evidence_only"] = evidence_only
     if network is not None:
         predictions["network"] = network
+    if bic is not None:
+        predictions["bic"] = bic
     predictions["prior_only"] = prior.log_probability
     predictions["constant"] = nulls.constant(labels)
 
@@ -92,9 +97,16 @@ def result_of(
         rows["permutation"] = score(
             shuffled, np.tile(here, len(permuted)), ref, boot, topology=topology, repeats=len(permuted)
         )
-        found = {"n": len(keep), "compounds": boot.n_compounds} | {n: row_as_json(r) for n, r in rows.items()}
+        found: dict[str, Any] = {"n": len(keep), "compounds": boot.n_compounds}
+        found |= {n: row_as_json(r) for n, r in rows.items()}
         if network is not None:
             found["gain"] = row_as_json(paired(log_probability[keep], network[keep], here, boot))
+        if bic is not None:
+            found["gain_over_bic"] = {
+                name: row_as_json(paired(predictions[name][keep], bic[keep], here, boot))
+                for name in ("model", "evidence_only")
+                if name in predictions
+            }
         if sets is not None:
             found["sets"] = row_as_json(set_metrics(sets[0][keep], sets[1][keep], boot))
         return found

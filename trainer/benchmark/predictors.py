@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from trainer.benchmark.nulls import GROUPS, folds_by_compound
 from trainer.benchmark.running import Answer, Predictions, Predictor
 from trainer.calibrate import FoldResult, Fusion, calibrate_folds
 from trainer.metrics import FloatMatrix, normalise
+
+if TYPE_CHECKING:
+    from eg_agent.identify.settings import IdentifySettings
 
 What = Literal["network", "verify", "index", "pipeline", "robustness"]
 
@@ -54,7 +58,11 @@ class NetworkRecipe:
 
 @dataclass(frozen=True)
 class IdentifierRecipe:
-    """The whole product with the known cell (`verify`); without one see `pipeline`."""
+    """The whole product with the known cell (`verify`); without one see `pipeline`.
+
+    Raw: "bic" [99], what plain BIC says on the same fit with a uniform prior, where there is a fit; its
+    seconds are not counted.
+    """
 
     checkpoint: str
     prior: str
@@ -66,12 +74,35 @@ class IdentifierRecipe:
         identifier = Identifier(self.checkpoint, self.prior)
 
         def predictor(pattern: Pattern, case: Case) -> Answer:
+            started = time.perf_counter()
             found = identifier.identify(pattern, cell=case.cell)
+            seconds = time.perf_counter() - started
             if found.verdict == "refused" or found.log_probability is None:
                 return Answer(None, reason=found.reason)
-            return Answer(np.asarray(found.log_probability), found.evidence_only, found.reason)
+            raw = None if found.evidence_only is None else plain_bic(pattern, case, identifier.settings)
+            return Answer(np.asarray(found.log_probability), found.evidence_only, found.reason, raw, seconds)
 
         return predictor
+
+
+def plain_bic(pattern: Pattern, case: Case, settings: IdentifySettings) -> dict[str, FloatMatrix] | None:
+    """ "bic": [99] log-posterior -BIC/2 of plain BIC, uniform prior; None where the pattern is not fitted."""
+    from eg_agent.patterns import check
+    from eg_agent.verify import VerifySettings
+    from eg_agent.verify.criteria import criteria
+    from eg_agent.verify.fitting import NotFitted
+
+    assert case.cell is not None
+    try:
+        found = criteria(check(pattern), case.cell, settings=VerifySettings(time_limit=settings.time_limit))
+    except NotFitted:
+        return None
+    behind = 0.5 * (found.bic - found.bic.min())
+    # odds of hundreds of nats are squeezed in order, so that the floor of the metrics makes no ties
+    squeezed = np.where(behind > 20.0, 20.0 + 8.0 * (behind - 20.0) / (behind + 180.0), behind)
+    out = np.full(GROUPS, -np.inf)
+    out[found.group - 1] = -squeezed
+    return {"bic": out}
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trainer.benchmark.strata import NOT_TRICLINIC
+
 #: Rows in the order in which they are read, with what people call them.
 ROWS = {
     "model": "model",
     "evidence_only": "evidence only",
     "network": "network alone",
+    "bic": "plain BIC",
     "prior_only": "prior only",
     "constant": "constant",
     "permutation": "permutation",
@@ -34,6 +37,11 @@ GAINS = {
     "top5": ("Top-5 %", 100, 1),
     "nll": ("NLL nats", 1, 2),
     "bits": ("bits", 1, 2),
+}
+OVER_BIC = {
+    "top1": ("Top-1 %", 100, 1),
+    "top3": ("Top-3 %", 100, 1),
+    "top5": ("Top-5 %", 100, 1),
 }
 WRONG = {
     "brier": ("Brier", 1, 2),
@@ -111,6 +119,26 @@ def _strata(result: Mapping[str, Any], name: str) -> Table:
     return table
 
 
+def _gains(gain: Mapping[str, Any], shown: Mapping[str, tuple[str, float, int]]) -> str:
+    """Paired differences with their 95 % intervals, in one line."""
+    return "; ".join(
+        f"{heading.splitlines()[0]} {factor * gain[name]['value']:+.{decimals}f} "
+        f"[{factor * gain[name]['low']:+.{decimals}f}, {factor * gain[name]['high']:+.{decimals}f}]"
+        for name, (heading, factor, decimals) in shown.items()
+    )
+
+
+def _print_gain_over_bic(result: Mapping[str, Any], console: Console) -> None:
+    """What network and evidence add to plain BIC, pattern by pattern; again without triclinic cells."""
+    rest = result.get("by_metric", {}).get(NOT_TRICLINIC)
+    if rest is not None:
+        console.print(_table(rest, f"Answers, {rest['n']} patterns whose cell is not triclinic", ANSWERS))
+    for place, rows in (("", result), (", not triclinic", rest)):
+        for name, gain in () if rows is None else rows["gain_over_bic"].items():
+            what = "network and evidence" if name == "model" else "evidence alone"
+            console.print(f"Above plain BIC on the same fit{place}, {what}: {_gains(gain, OVER_BIC)}.")
+
+
 def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
     if "reliability" in result:
         r = result["reliability"]
@@ -119,13 +147,9 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
             f"{r['expected_low']:.3f} to {r['expected_high']:.3f}."
         )
     if "gain" in result:
-        parts = [
-            f"{heading.splitlines()[0]} {factor * gain['value']:+.{decimals}f} "
-            f"[{factor * gain['low']:+.{decimals}f}, {factor * gain['high']:+.{decimals}f}]"
-            for name, (heading, factor, decimals) in GAINS.items()
-            for gain in [result["gain"][name]]
-        ]
-        console.print(f"Above the network alone: {'; '.join(parts)}.")
+        console.print(f"Above the network alone: {_gains(result['gain'], GAINS)}.")
+    if "gain_over_bic" in result:
+        _print_gain_over_bic(result, console)
     if "sets" in result:
         inside, size = result["sets"]["set_coverage"], result["sets"]["set_size"]
         console.print(

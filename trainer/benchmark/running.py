@@ -62,7 +62,7 @@ class Predictions:
 
     def raw(self, name: str, fallback: FloatMatrix) -> FloatMatrix:
         """[n, 99] normalised: a raw output; a refused pattern counts with the `fallback`."""
-        return self._stack([None if a.raw is None else a.raw[name] for a in self.answers], fallback)
+        return self._stack([None if a.raw is None else a.raw.get(name) for a in self.answers], fallback)
 
     def _stack(self, found: Sequence[FloatMatrix | None], fallback: FloatMatrix) -> FloatMatrix:
         fallback = np.broadcast_to(fallback, (len(found), fallback.shape[-1]))

@@ -19,6 +19,8 @@ LINE_EDGES = (15, 30, 60)
 SIGNAL_EDGES = (30.0, 100.0, 300.0)
 
 NAMES = ("system", "half", "lines", "signal")
+#: Strata of the verifier's rows: a triclinic cell has one candidate only, which is always right.
+TRICLINIC, NOT_TRICLINIC = "triclinic", "not triclinic"
 
 
 def strata_of(folder: Folder, cases: Sequence[Case], names: Sequence[str]) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from trainer.benchmark import Answer, Case, Folder, Predictor, predict
 from trainer.benchmark.classification import result_of
 from trainer.benchmark.indexing import result_of as index_result_of
 from trainer.benchmark.report import print_report
+from trainer.benchmark.strata import NOT_TRICLINIC
 from trainer.metrics import METRICS
 
 KEYS = {
@@ -112,6 +113,28 @@ def test_the_report_fits_100_columns(tiny_folder: Path, nearest_lines: Make) -> 
     for word in ("model", "evidence only", "prior only", "constant", "permutation", "archive", "median"):
         assert word in text
     assert "…" not in text
+
+
+def test_plain_bic_stands_beside_the_evidence_with_the_paired_gain(tiny_folder: Path) -> None:
+    cases = Folder(tiny_folder).cases("known_cell")
+    labels = np.array([case.group - 1 for case in cases])
+    right, wrong = np.full((len(cases), 99), -9.0), np.full((len(cases), 99), -9.0)
+    right[np.arange(len(cases)), labels] = 0.0
+    wrong[np.arange(len(cases)), (labels + 1) % 99] = 0.0
+    bic = np.where((np.array([case.compound for case in cases]) == "rutile")[:, None], wrong, right)
+    result = result_of(
+        cases, right, shipped_prior=UNIFORM, prior_name="uniform", seconds=np.ones(len(cases)),
+        evidence_only=wrong, bic=bic, strata={"metric": [NOT_TRICLINIC] * len(cases)}, resamples=200,
+    )  # fmt: skip
+    assert result["bic"]["top1"]["value"] == pytest.approx(15 / 18)
+    assert result["gain_over_bic"]["model"]["top1"]["value"] == pytest.approx(3 / 18)
+    assert result["gain_over_bic"]["evidence_only"]["top1"]["value"] == pytest.approx(-15 / 18)
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_report(result, "verify", console)
+    text = console.export_text()
+    assert "plain BIC" in text
+    assert "18 patterns whose cell is not triclinic" in text
+    assert " ".join(text.split()).count("Above plain BIC on the same fit") == 4
 
 
 def test_cases_follow_the_index(tiny_folder: Path) -> None:
