@@ -292,7 +292,9 @@ class Reliability:
     confidence, accuracy: [bins] means in bins of equal mass; low, high: [bins] 95 % of the accuracy by
     compound; count: [bins]. ece, and expected_low, expected_high: the 2.5 and 97.5 percentiles of the ECE
     when labels are drawn from the model's own probabilities: inside, nothing speaks against it being
-    calibrated.
+    calibrated. Patterns of one compound are right or wrong together there, as they nearly are
+    (they are no independent chances, here as little as in any interval); independent_low,
+    independent_high: the narrower range as if they were.
     """
 
     confidence: tuple[float, ...]
@@ -303,6 +305,8 @@ class Reliability:
     ece: float
     expected_low: float
     expected_high: float
+    independent_low: float
+    independent_high: float
 
     @property
     def calibrated(self) -> bool:
@@ -326,9 +330,12 @@ def reliability(
     count = inside.sum(0)
     # Drawn labels: the first answer is right with its own confidence.
     rng = np.random.default_rng(seed)
-    right = rng.random((RESAMPLES, len(bins))) < parts.confidence
-    gaps = np.abs((parts.confidence - right) @ inside).sum(1) / len(bins)
-    low, high = np.percentile(gaps, [2.5, 97.5])
+    of_pattern = rng.random((RESAMPLES, len(bins)))
+    of_compound = rng.random((RESAMPLES, bootstrap.n_compounds))[:, bootstrap.cluster]
+    ranges = []
+    for chance in (of_compound, of_pattern):
+        gaps = np.abs((parts.confidence - (chance < parts.confidence)) @ inside).sum(1) / len(bins)
+        ranges += np.percentile(gaps, [2.5, 97.5]).tolist()
     return Reliability(
         tuple((parts.confidence @ inside / count).tolist()),
         tuple(a.value for a in accuracy),
@@ -336,8 +343,7 @@ def reliability(
         tuple(a.high for a in accuracy),
         tuple(int(c) for c in count),
         expected_calibration_error(parts.confidence, parts.correct),
-        float(low),
-        float(high),
+        *ranges,
     )
 
 

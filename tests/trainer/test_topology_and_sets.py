@@ -127,6 +127,19 @@ def test_an_overconfident_model_is_outside_what_a_calibrated_one_shows(
     assert (found.expected_low <= found.ece <= found.expected_high) is calibrated
 
 
+def test_patterns_of_one_compound_are_no_independent_chances() -> None:
+    confidence = np.repeat(np.random.default_rng(5).uniform(0.5, 0.95, 100), 6)
+    labels = np.repeat(np.random.default_rng(6).random(100), 6) > confidence  # calibrated, by compound
+    compounds = [str(i // 6) for i in range(600)]
+    found = reliability(two_groups(confidence), labels.astype(np.int64), Bootstrap(compounds))
+    # What 100 chances show, six times each, is what these 100 would show alone.
+    alone = reliability(two_groups(confidence[::6]), labels[::6].astype(np.int64), Bootstrap(compounds[::6]))
+    assert found.expected_low == pytest.approx(alone.expected_low, abs=0.005)
+    assert found.expected_high == pytest.approx(alone.expected_high, abs=0.01)
+    assert found.independent_high < 0.6 * found.expected_high
+    assert found.calibrated
+
+
 def test_coverage_and_size_of_sets_agree_with_scipy() -> None:
     rng = np.random.default_rng(2)
     inside, size = rng.random(120) < 0.9, rng.integers(1, 12, 120)

@@ -144,7 +144,9 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
         r = result["reliability"]
         console.print(
             f"Calibration: ECE {r['ece']:.3f}; a calibrated model would show "
-            f"{r['expected_low']:.3f} to {r['expected_high']:.3f}."
+            f"{r['expected_low']:.3f} to {r['expected_high']:.3f} "
+            f"({r['independent_low']:.3f} to {r['independent_high']:.3f} if patterns of one compound were "
+            "independent)."
         )
     if "gain" in result:
         console.print(f"Above the network alone: {_gains(result['gain'], GAINS)}.")
