@@ -3,9 +3,10 @@
 For each Bravais lattice the indices that its first lines are likely to have (index_trials.npz, see
 `index_generate`) are tried on combinations of the first observed lines; of a triclinic lattice, three lines
 are its axes (`index_triclinic`). Each trial is a cell, scored on all of the first lines by how much better
-than chance it places them (`index_kernels`). The best are refined with the zero shift, on more lines and with
-narrower errors, and ranked by that score (`index_sublattice`) plus an Occam term for their number of
-parameters. Lines that belong to no lattice (an impurity, noise, another wavelength) cost a bounded amount.
+than chance it places them (`index_screen`). The best are refined with the zero shift, on more lines and with
+narrower errors (`index_refine`), and ranked by that score (`index_sublattice`) plus an Occam term for their
+number of parameters. Lines that belong to no lattice (an impurity, noise, another wavelength) cost a bounded
+amount.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from eg_agent.verify.index_lattice import (
     parameters_of,
     primitive_volume,
 )
+from eg_agent.verify.index_refine import refine
 from eg_agent.verify.index_result import IndexedCell
+from eg_agent.verify.index_screen import screen
 from eg_agent.verify.peaks import Peaks
 
 Floats = npt.NDArray[np.floating]
@@ -200,7 +203,7 @@ def _search(observed: Observed, lattice: str, zero: float, deadline: float) -> l
         which = (kernels.SYSTEMS[form.system], kernels.CENTRINGS[lattice[1]])
         trials = _trials(lattice)
         for part in _parts(bases, max(1, TRIALS_A_LOOK // max(len(trials), 1))):
-            kernels.screen(*lines, part, trials, *which, *bounds, kept, kept_score)
+            screen(*lines, part, trials, *which, *bounds, kept, kept_score)
             if time.perf_counter() > deadline:
                 break
     order = np.argsort(-kept_score)
@@ -217,9 +220,8 @@ def refined(observed: Observed, lattice: str, start: Floats, zero: float = 0.0) 
     """A trial after least squares, or None when it came apart. start [p]: parameters of its form."""
     form = form_of(lattice)
     n = len(observed)
-    x, result = np.zeros(form.n_parameters + 1), np.zeros(8)
-    nearest = np.zeros((n, 3), dtype=np.int64)
-    went_well = kernels.refine(
+    x = np.zeros(form.n_parameters + 1)
+    explained, occam, n_indexed = refine(
         observed.q,
         observed.by_zero,
         observed.s_wide,
@@ -234,10 +236,8 @@ def refined(observed: Observed, lattice: str, start: Floats, zero: float = 0.0) 
         sublattices.TABLES[form.system],
         sublattices.SHARES,
         x,
-        result,
-        nearest,
     )
-    if not went_well:
+    if n_indexed < 0:
         return None
     try:
         cell = cell_from_parameters(x[:-1], form.system)
@@ -249,10 +249,10 @@ def refined(observed: Observed, lattice: str, start: Floats, zero: float = 0.0) 
     return IndexedCell(
         cell=cell,
         lattice=lattice,
-        score=float(result[0] + result[1]),
+        score=float(explained + occam),
         m20=m20,
         f20=f20,
-        n_indexed=int(result[2]),
+        n_indexed=int(n_indexed),
         n_lines=n,
         volume=primitive_volume(cell, "P"),
         zero_shift=float(x[-1]),

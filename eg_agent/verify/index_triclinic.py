@@ -15,14 +15,8 @@ import math
 import numba
 import numpy as np
 
-from eg_agent.verify.index_kernels import (
-    _BINS,
-    _LOG_SQRT_2PI,
-    MOST_LINES,
-    keep_trial,
-    lines_of,
-    reciprocal_volume2,
-)
+from eg_agent.verify.index_kernels import MOST_LINES, lines_of, reciprocal_volume2
+from eg_agent.verify.index_screen import BINS, keep_trial, log_density, nearest_line, trial_score
 
 #: Lines that may be the axes, that may be sums or differences, and angles that are tried for a pair of axes.
 AXES, CROSSES, ANGLES = 9, 22, 14
@@ -32,47 +26,57 @@ AXES, CROSSES, ANGLES = 9, 22, 14
 def reduce_triclinic(x):  # type: ignore[no-untyped-def]
     """Reduce the axes in place: shorter ones while there are any, ascending, products of one sign."""
     for _ in range(60):
-        # ascending
-        for _ in range(2):
-            if x[1] < x[0]:
-                x[0], x[1] = x[1], x[0]
-                x[3], x[4] = x[4], x[3]
-            if x[2] < x[1]:
-                x[1], x[2] = x[2], x[1]
-                x[4], x[5] = x[5], x[4]
-        changed = False
-        turn = round(x[5] / (2 * x[0]))  # b - turn a
-        if abs(x[5]) > x[0] * (1 + 1e-9) and turn != 0:
-            x[1] += turn * turn * x[0] - turn * x[5]
-            x[3] -= turn * x[4]
-            x[5] -= 2 * turn * x[0]
-            changed = True
-        turn = round(x[4] / (2 * x[0]))  # c - turn a
-        if abs(x[4]) > x[0] * (1 + 1e-9) and turn != 0:
-            x[2] += turn * turn * x[0] - turn * x[4]
-            x[3] -= turn * x[5]
-            x[4] -= 2 * turn * x[0]
-            changed = True
-        turn = round(x[3] / (2 * x[1]))  # c - turn b
-        if abs(x[3]) > x[1] * (1 + 1e-9) and turn != 0:
-            x[2] += turn * turn * x[1] - turn * x[3]
-            x[4] -= turn * x[5]
-            x[3] -= 2 * turn * x[1]
-            changed = True
-        if not changed:
-            # the signs: all products positive or none
-            negative = (x[3] < 0) + (x[4] < 0) + (x[5] < 0)
-            if negative == 1 or negative == 3:
-                # an odd number of negative products can be made all negative
-                x[3], x[4], x[5] = -abs(x[3]), -abs(x[4]), -abs(x[5])
-                total = x[0] + x[1] + x[3] + x[4] + x[5]
-                if total < -1e-9 * x[0]:  # a + b + c is shorter than c
-                    x[2] = x[2] + total
-                    x[3], x[4] = x[3] + 2 * x[1] + x[5], x[4] + 2 * x[0] + x[5]
-                    continue
-            else:
-                x[3], x[4], x[5] = abs(x[3]), abs(x[4]), abs(x[5])
+        _sort_axes(x)
+        # Each axis shortened by whole turns of a shorter one; x[3], x[4], x[5] are 2 b.c, 2 a.c, 2 a.b.
+        changed = _shorten(x, 1, 0, 5, 3, 4)
+        changed = _shorten(x, 2, 0, 4, 3, 5) or changed
+        changed = _shorten(x, 2, 1, 3, 4, 5) or changed
+        if not changed and not _join(x):
             break
+
+
+@numba.njit(cache=True)
+def _sort_axes(x):  # type: ignore[no-untyped-def]
+    """Put the axes in ascending order."""
+    for _ in range(2):
+        if x[1] < x[0]:
+            x[0], x[1] = x[1], x[0]
+            x[3], x[4] = x[4], x[3]
+        if x[2] < x[1]:
+            x[1], x[2] = x[2], x[1]
+            x[4], x[5] = x[5], x[4]
+
+
+@numba.njit(cache=True)
+def _shorten(x, axis, by, product, other, by_other):  # type: ignore[no-untyped-def]
+    """Take whole turns of axis `by` from `axis`; whether there was one to take.
+
+    product, other, by_other: places in x of the product of the two, and of each of them with the third axis.
+    """
+    turn = round(x[product] / (2 * x[by]))
+    if turn == 0 or abs(x[product]) <= x[by] * (1 + 1e-9):
+        return False
+    x[axis] += turn * turn * x[by] - turn * x[product]
+    x[other] -= turn * x[by_other]
+    x[product] -= 2 * turn * x[by]
+    return True
+
+
+@numba.njit(cache=True)
+def _join(x):  # type: ignore[no-untyped-def]
+    """Give all products one sign; put a + b + c in the place of c where that is shorter, and say whether."""
+    negative = (x[3] < 0) + (x[4] < 0) + (x[5] < 0)
+    if negative != 1 and negative != 3:
+        x[3], x[4], x[5] = abs(x[3]), abs(x[4]), abs(x[5])
+        return False
+    # an odd number of negative products can be made all negative
+    x[3], x[4], x[5] = -abs(x[3]), -abs(x[4]), -abs(x[5])
+    total = x[0] + x[1] + x[3] + x[4] + x[5]
+    if total >= -1e-9 * x[0]:
+        return False
+    x[2] = x[2] + total
+    x[3], x[4] = x[3] + 2 * x[1] + x[5], x[4] + 2 * x[0] + x[5]
+    return True
 
 
 @numba.njit(cache=True)
@@ -143,7 +147,7 @@ def zone_angles(obs_q, s, i, j, angles, chances):  # type: ignore[no-untyped-def
 def screen_axes(  # type: ignore[no-untyped-def]
     obs_q, s, foreign, i, j, k, star2_low, star2_high, most_calc, kept, kept_score
 ):
-    """Try all cells with lines i < j < k as axes; keep the best as `index_kernels.screen` does.
+    """Try all cells with lines i < j < k as axes; keep the best as `index_screen.screen` does.
 
     Returns how many were tried. obs_q, s, foreign: [n].
     """
@@ -151,24 +155,10 @@ def screen_axes(  # type: ignore[no-untyped-def]
     q_max = obs_q[n - 1] + 2 * s[n - 1]
     calc_q = np.empty(MOST_LINES)
     hkl = np.empty((MOST_LINES, 3), dtype=np.int64)
-    line_at = np.full(_BINS, -1, dtype=np.int64)
-    scale = _BINS / (q_max * 1.0001)
-    wide = np.empty(n)
-    closest = np.empty(n)
-    log_density = np.empty(n)
-    spread = 0.0
-    for i_line in (i, j, k):
-        spread += (s[i_line] / obs_q[i_line]) ** 2
-    spread = 0.25 * spread / 3
-    for m in range(n):
-        log_density[m] = math.log(1.5 * math.sqrt(obs_q[m]) / q_max**1.5) + _LOG_SQRT_2PI
-        wide[m] = math.sqrt(s[m] ** 2 + spread * obs_q[m] ** 2)
-        low = max(int((obs_q[m] - 3.5 * wide[m]) * scale), 0)
-        high = min(int((obs_q[m] + 3.5 * wide[m]) * scale), _BINS - 1)
-        for b in range(low, high + 1):
-            middle = (b + 0.5) / scale
-            if line_at[b] < 0 or abs(middle - obs_q[m]) < abs(middle - obs_q[line_at[b]]):
-                line_at[b] = m
+    line_at = np.empty(BINS, dtype=np.int64)
+    wide, closest = np.empty(n), np.empty(n)
+    density = log_density(obs_q, q_max)
+    scale = nearest_line(obs_q, s, np.array([i, j, k]), q_max, wide, line_at)
     angles = np.empty((3, ANGLES))
     chances = np.empty((3, ANGLES))
     count_f = zone_angles(obs_q, s, i, j, angles[0], chances[0])
@@ -190,29 +180,10 @@ def screen_axes(  # type: ignore[no-untyped-def]
                     if n_calc < 3 or n_calc > most_calc:
                         continue
                     tried += 1
-                    for m in range(n):
-                        closest[m] = 1e300
-                    for b in range(n_calc):
-                        m = line_at[int(calc_q[b] * scale)]
-                        if m >= 0:
-                            off = abs(calc_q[b] - obs_q[m])
-                            if off < closest[m]:
-                                closest[m] = off
-                    log_n = math.log(n_calc)
-                    total = 0.0
-                    for m in range(n):
-                        if closest[m] > 4 * wide[m]:
-                            total += math.log(foreign[m])
-                        else:
-                            log_peak = (
-                                -0.5 * (closest[m] / wide[m]) ** 2
-                                - math.log(wide[m])
-                                - log_n
-                                - log_density[m]
-                            )
-                            total += math.log((1 - foreign[m]) * math.exp(min(log_peak, 50.0)) + foreign[m])
-                    if total <= kept_score[worst]:
-                        continue
-                    reduce_triclinic(x)
-                    worst = keep_trial(x, total, kept, kept_score)
+                    total = trial_score(
+                        obs_q, wide, foreign, density, line_at, scale, calc_q, n_calc, closest
+                    )
+                    if total > kept_score[worst]:
+                        reduce_triclinic(x)
+                        worst = keep_trial(x, total, kept, kept_score)
     return tried
