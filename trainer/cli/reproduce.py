@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eg_agent.errors import BadInput
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
+    from trainer.metrics import Topology
+    from trainer.reproduce.plan import Spec
 
 
 def reproduce(
@@ -58,27 +64,22 @@ def reproduce(
     """Make a table of the paper (arXiv:2604.23811) beside ours, run by run; finished runs are kept."""
     from trainer.reproduce import plan as planning
 
-    if min(patterns, seeds, simulated, 1 if limit is None else limit) < 1 or (minutes or 1) <= 0:
+    if min(patterns, seeds, simulated, 1 if limit is None else limit) < 1 or not (
+        minutes is None or minutes > 0
+    ):
         raise BadInput("--patterns, --seeds, --simulated, --limit and --minutes must be greater than 0.")
     names = planning.tables_named(table)
     base = planning.reference(reference)
     specs = planning.specs_of(names, seeds)
     if plan:
-        total = 0.0
-        for spec in specs:
-            hours = planning.core_hours(spec, base, patterns)
-            total += hours
-            typer.echo(f"{spec.name:32s} {round(patterns * spec.share):8,d} patterns {hours:6.2f} core-hours")
-        typer.echo(f"{len(specs)} runs, {total:.1f} core-hours")
+        _list_runs(specs, base, patterns)
         return
     if corpus is None and not only_tables:
         raise BadInput("give --corpus, a file from eg-train prepare (or --plan, or --only-tables).")
     if checkpoint is not None and data is None:
         raise BadInput("--checkpoint is judged on measured patterns: give --data too.")
     from trainer.benchmark.benchmark import published_topology
-    from trainer.reproduce.markdown import as_markdown
     from trainer.reproduce.running import Options, make_runs
-    from trainer.reproduce.tables import make_table
 
     published = None if graph is None else published_topology(graph)
     if checkpoint is not None and data is not None:
@@ -89,15 +90,43 @@ def reproduce(
     if corpus is not None and not only_tables:
         options = Options(corpus, out, data, patterns, simulated, limit, minutes, threads, device)
         done = make_runs(specs, base, options, typer.echo)
+    command = f"eg-train reproduce {table} --out RUNS --corpus CORPUS --data DATA --checkpoint CHECKPOINT"
+    command += f" --graph GRAPH \\\n  --reference {reference} --patterns {patterns}"
+    _show_tables(names, out, seeds, published, command, page, pictures)
+    if not done:
+        typer.echo("not all runs are finished: the same command goes on from here.")
+
+
+def _list_runs(specs: Sequence[Spec], base: TrainConfig, patterns: int) -> None:
+    """The runs of a plan with their estimated cost."""
+    from trainer.reproduce.plan import core_hours
+
+    total = 0.0
+    for spec in specs:
+        hours = core_hours(spec, base, patterns)
+        total += hours
+        typer.echo(f"{spec.name:32s} {round(patterns * spec.share):8,d} patterns {hours:6.2f} core-hours")
+    typer.echo(f"{len(specs)} runs, {total:.1f} core-hours")
+
+
+def _show_tables(
+    names: Sequence[str],
+    out: Path,
+    seeds: int,
+    published: Topology | None,
+    command: str,
+    page: Path | None,
+    pictures: Path | None,
+) -> None:
+    """Print the tables of the finished runs and, where asked for, write their page with `command` on it."""
+    from trainer.reproduce.markdown import as_markdown
+    from trainer.reproduce.tables import make_table
+
     tables = [make_table(name, out, seeds, published) for name in names]
     for made in tables:
         typer.echo(f"# {made['title']}\n\n{as_markdown(made)}")
     if page is not None:
         from trainer.reproduce.page import write_page
 
-        command = f"eg-train reproduce {table} --out RUNS --corpus CORPUS --data DATA --checkpoint CHECKPOINT"
-        command += f" --graph GRAPH \\\n  --reference {reference} --patterns {patterns} --page {page.name}"
-        write_page(page, tables, command, pictures)
+        write_page(page, tables, f"{command} --page {page.name}", pictures)
         typer.echo(f"wrote {page}")
-    if not done:
-        typer.echo("not all runs are finished: the same command goes on from here.")
