@@ -10,6 +10,7 @@ from eg_agent.cli.demo import demo
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
 from eg_agent.cli.index import index
+from eg_agent.cli.run import run as run_loop
 from eg_agent.cli.schema import schema
 from eg_agent.cli.verify import verify
 from eg_agent.errors import EgAgentError
@@ -25,6 +26,7 @@ app.command()(demo)
 app.command()(groups)
 app.command()(identify)
 app.command()(index)
+app.command(name="run")(run_loop)
 app.command()(schema)
 app.command()(verify)
 

@@ -1,0 +1,194 @@
+"""`eg-agent run`: identify what a queue server measures, and queue what is to be measured next."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eg_agent.errors import BadInput
+
+if TYPE_CHECKING:
+    from eg_agent.queue.loop import QueueLoop
+
+
+def run(
+    settings: Annotated[
+        Path, typer.Argument(metavar="SHIFT.toml", help="Samples, limits and policies of the shift.")
+    ],
+    tiled: Annotated[
+        str, typer.Option(help="URI of the Tiled catalog; its key in $TILED_API_KEY or --tiled-key-file.")
+    ],
+    queue: Annotated[
+        str | None,
+        typer.Option(help="RE Manager: tcp://HOST:60615, or http://HOST:60610. Without it: observe only."),
+    ] = None,
+    group: Annotated[str, typer.Option(help="Group of the queue server whose permissions hold.")] = "agents",
+    user: Annotated[str, typer.Option(help="Name that stands at the items of the queue.")] = "eg-agent",
+    mode: Annotated[str, typer.Option(help="observe, propose or act.")] = "propose",
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Folder of ledger and lock; $EG_AGENT_RECORDS, else ~/.local/state/eg-agent."),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            help="Redis for several agents on one shift; with a password, in $EG_AGENT_REDIS instead."
+        ),
+    ] = None,
+    lease: Annotated[
+        float, typer.Option(help="Seconds after which another agent takes over (with Redis).")
+    ] = 10.0,
+    tiled_key_file: Annotated[Path | None, typer.Option(help="File that holds Tiled's key.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    prior: Annotated[
+        str, typer.Option(help="mineral, inorganic, uniform, or a file of 99 weights.")
+    ] = "mineral",
+    identifier: Annotated[
+        str | None, typer.Option(hidden=True, help="module:factory instead of the network.")
+    ] = None,
+    wavelength: Annotated[float | None, typer.Option(help="Angstrom, for runs that do not say.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Serve /healthz, /readyz and /metrics on this port.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="Address of --port.")] = "127.0.0.1",
+    log: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
+    until_finished: Annotated[bool, typer.Option(help="End when every sample was dealt with.")] = False,
+) -> None:
+    """Identify what a queue server measures, and queue what is to be measured next.
+
+    Sees runs end in Tiled, identifies them, decides inside the limits, and submits the next plan, with at
+    most one successful run a decision whatever is killed. Ctrl-C or SIGTERM ends it; started again, it
+    goes on.
+    """
+    from eg_agent.operations.logs import SECRETS, setup_logging
+
+    if log not in ("text", "json"):
+        raise BadInput(f"--log {log!r} is unknown: text or json.")
+    if mode not in ("observe", "propose", "act"):
+        raise BadInput(f"--mode {mode!r} is unknown: observe, propose or act.")
+    if queue is None and mode != "observe":
+        raise BadInput(f"mode {mode!r} needs a queue: give --queue tcp://HOST:60615, or --mode observe.")
+    if tiled_key_file is not None:
+        os.environ["TILED_API_KEY"] = secret_in(tiled_key_file)
+    store = redis or os.environ.get("EG_AGENT_REDIS")
+    for secret in (tiled, store or "", os.environ.get("TILED_API_KEY", "")):
+        SECRETS.add(secret)
+    setup_logging(log)  # type: ignore[arg-type]
+
+    loop = _loop(
+        settings,
+        tiled=tiled,
+        queue=queue,
+        group=group,
+        user=user,
+        mode=mode,
+        records=records,
+        store=store,
+        lease=lease,
+        identifier=identifier,
+        identifier_settings={"checkpoint": checkpoint, "prior": prior},
+        wavelength=wavelength,
+    )
+    server = _serve(loop, port, address)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    try:
+        loop.run(until_finished=until_finished)
+    finally:
+        loop.close()
+        if server is not None:
+            server.close()
+
+
+def _loop(
+    settings: Path,
+    *,
+    tiled: str,
+    queue: str | None,
+    group: str,
+    user: str,
+    mode: str,
+    records: Path | None,
+    store: str | None,
+    lease: float,
+    identifier: str | None,
+    identifier_settings: dict[str, Any],
+    wavelength: float | None,
+) -> QueueLoop:
+    from eg_agent.agent import Agent
+    from eg_agent.agent.worker import DEFAULT_IDENTIFIER
+    from eg_agent.queue.board import FolderBoard
+    from eg_agent.queue.board_redis import RedisBoard
+    from eg_agent.queue.loop import QueueLoop
+    from eg_agent.queue.manager import QueueManager
+    from eg_agent.queue.runs import Runs
+    from eg_agent.queue.settings import read_settings
+    from eg_agent.queue.share import SharedLedger
+    from eg_agent.records.ledger import Ledger
+
+    told = read_settings(settings)
+    folder = records_folder(records)
+    manager = None if queue is None else QueueManager(queue, group=group, user=user)
+    board = (
+        RedisBoard(store, group, told.shift.name, seconds=lease) if store is not None else FolderBoard(folder)
+    )
+    ledger = Ledger(folder / "ledger.jsonl")
+
+    def make_agent() -> Agent:
+        return Agent(
+            tiled,
+            write=False,
+            mode=mode,  # type: ignore[arg-type]
+            policy=told.policy,
+            identifier=identifier or DEFAULT_IDENTIFIER,
+            identifier_settings=identifier_settings if identifier is None else None,
+            radiation=wavelength,
+            cells=dict(told.shift.cells),
+            records=folder,
+            listeners=(),
+            announce=None,
+        )
+
+    return QueueLoop(
+        told,
+        Runs(tiled, radiation=wavelength),
+        manager,
+        board,
+        make_agent,
+        lambda book: SharedLedger(ledger, board, book),
+        mode=mode,
+    )
+
+
+def _serve(loop: QueueLoop, port: int | None, address: str) -> Any:
+    if port is None:
+        return None
+    from eg_agent.operations.health import HealthServer
+    from eg_agent.operations.metrics import metrics_of
+
+    return HealthServer(loop.state, port, address=address, metrics=metrics_of(loop.state))
+
+
+def records_folder(chosen: Path | None) -> Path:
+    """The folder of the records: chosen, by $EG_AGENT_RECORDS, or the usual one."""
+    from eg_agent.agent.folder import records_folder as usual
+
+    return usual(chosen)
+
+
+def secret_in(path: Path) -> str:
+    """The key in a file. Raises BadInput when it cannot be read, is empty, or others may read it."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        shared = os.name == "posix" and path.stat().st_mode & 0o077
+    except OSError as error:
+        raise BadInput(f"the key file {path} cannot be read ({error.strerror}).") from None
+    if not text:
+        raise BadInput(f"the key file {path} is empty.")
+    if shared:
+        raise BadInput(f"the key file {path} may be read by others: chmod 600 {path}.")
+    return text

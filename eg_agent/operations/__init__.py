@@ -1,0 +1,1 @@
+"""What keeps an unattended agent in sight: logs, metrics, health, and the doctor."""
