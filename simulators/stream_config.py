@@ -93,6 +93,9 @@ class Lamp:
 
 CU_MONOCHROMATIC = (Lamp(1.0, CU_KALPHA1),)
 
+#: Range (uniform) of the angle below which the beam is longer than the sample, degrees of 2-theta.
+OVERSPILL = (8.0, 24.0)
+
 
 @dataclass(frozen=True)
 class SampleRanges:
@@ -152,8 +155,8 @@ class InstrumentRanges:
     transparency: range of 180 / (2 pi mu R), degrees: a thick sample's lines trail to low angles with a
       mean of this times sin(2 theta).
     zero, displacement: standard deviations of shift and of shift / cos(theta), degrees.
-    overspill_share: whose low angles lose beam beside the sample. roughness_share, roughness: with
-      surface roughness (Suortti, as GSAS scales it), range of p, what is left at grazing angle;
+    overspill_share: whose low angles lose beam beside the sample (`OVERSPILL`). roughness_share, roughness:
+      with surface roughness (Suortti, as GSAS scales it), range of p, what is left at grazing angle;
       roughness_depth: range of q.
     """
 

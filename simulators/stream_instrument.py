@@ -23,7 +23,7 @@ from torch import Tensor
 from eg_agent.patterns.radiation import CU_KALPHA1
 from simulators.counter_random import CounterRandom, Table
 from simulators.spectrum import TUNGSTEN_L_ALPHA1
-from simulators.stream_config import InstrumentRanges
+from simulators.stream_config import OVERSPILL, InstrumentRanges
 from simulators.stream_crystal import Lines
 
 #: Lines that are spread by quadrature, in the order of how much axial divergence shows in them: how many
@@ -124,17 +124,17 @@ class Instruments:
         self._doublets = any(x.wavelength2 > 0 for x in lamps)
         self._beta = config.beta_share > 0 and config.beta_max > 0 and any(x.beta > 0 for x in lamps)
         self._axial = config.axial[1] > 0
-        self._lopsided = self._axial or config.transparency[1] > 0
+        deep = config.transparency[1] > 0  # light comes from within the sample
+        self._lopsided = self._axial or deep
         # Quadrature over heights, for both points that stand for an exponential tail of unit decay: heights
         # against S + H, weights, shifts against the decay; and its Gaussian's variance.
         offsets, shares, rest = _two_points(*(torch.tensor(c, dtype=torch.float64) for c in (1.0, -2.0, 6.0)))
-        self._trail_variance = float(rest) if config.transparency[1] > 0 else 0.0
+        self._trail_variance = float(rest) if deep else 0.0
         self._tiers = [
             (
                 count,
                 torch.tensor(_quadrature(offsets, shares, nodes, deep), dtype=torch.float32, device=device),
             )
-            for deep in (config.transparency[1] > 0,)
             for count, nodes in QUADRATURE
         ]
 
@@ -169,7 +169,8 @@ class Instruments:
         sample = slits * t.between(*config.axial_ratio)
         transparency = t.between(*config.transparency) * flat
         zero, displacement = config.zero * t.normal(), config.displacement * t.normal()
-        edge = torch.sin(torch.deg2rad(t.between(4.0, 12.0))) * t.chance(config.overspill_share) * flat
+        full = torch.deg2rad(t.between(OVERSPILL[0] / 2, OVERSPILL[1] / 2))
+        edge = torch.sin(full) * t.chance(config.overspill_share) * flat
         rough = t.chance(config.roughness_share) & (flat > 0)
         roughness = torch.where(rough, t.between(*config.roughness), 1.0)
         return Optics(

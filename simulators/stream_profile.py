@@ -7,7 +7,8 @@ into fine bins for each node, and every node is convolved with its own exact Voi
 Padua points (Caliari, De Marchi and Vianello, Appl. Math. Comput. 165 (2005) 261), spanned between the
 least and the greatest widths and shares of the pattern; their degree follows from how far these lie apart.
 
-On a CPU compiled kernels (`profile_kernels`) do what is not a transform; both ways agree within 1e-5.
+On a CPU compiled kernels (`profile_kernels`) do what is not a transform; both ways agree within 1e-5 of the
+strongest point of a batch.
 
 Axes: B pattern, Q profile, N node, F frequency, L grid point.
 """

@@ -50,7 +50,7 @@ def index(
     cells: Annotated[int, typer.Option(min=1, max=20, help="Cells to print.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="The result as a JSON object.")] = False,
 ) -> None:
-    """Index a pattern: its cell, with figures of merit and how probable it is.
+    """Index a pattern: its cell, with figures of merit and a weight that ranks it.
 
     Exit status: 0 with cells, 3 when the pattern was refused or no cell explains it, 2 for wrong usage.
     """
@@ -61,7 +61,11 @@ def index(
         raise BadInput(f"there is no file {path}: check the path.")
     wanted = None if lattices is None else [name.strip() for name in lattices.split(",") if name.strip()]
 
+    from eg_agent.compiling import notice
     from eg_agent.patterns import check, read
+    from eg_agent.verify.index_refine import refine
+    from eg_agent.verify.index_screen import screen
+    from eg_agent.verify.index_triclinic import screen_axes
     from eg_agent.verify.indexing import index as indexed
 
     known = None
@@ -70,6 +74,7 @@ def index(
 
         known = Library.load(library)
     pattern = check(read(path, wavelength=first, wavelength2=second))
+    notice(screen, screen_axes, refine)
     found = indexed(
         pattern,
         log_lattice=_posterior(pattern, checkpoint) if network else None,
@@ -104,7 +109,7 @@ def _print(path: Path, found: IndexResult, count: int) -> None:
     console.print(escape(found.reason), soft_wrap=True)
     if found.cells:
         table = Table(box=SIMPLE_HEAD)
-        columns = ("probability", "lattice", "a b c, angstrom", "al be ga, deg", "V", "M20", "F20", "Wu")
+        columns = ("weight", "lattice", "a b c, angstrom", "al be ga, deg", "V", "M20", "F20", "Wu")
         for name in (*columns, "lines", "zero"):
             table.add_column(name, justify="left" if name == "lattice" else "right", no_wrap=True)
         for cell in found.cells[:count]:
@@ -125,7 +130,9 @@ def _print(path: Path, found: IndexResult, count: int) -> None:
             sources = {c.source for c in found.cells[:count] if c.origin == "library"}
             console.print(f"Cells from the library: {escape(', '.join(sorted(sources)))}.")
         console.print(
-            f"None of the {len(found.cells)} cells found: probability {found.none_probability:.3f}."
+            f"None of the {len(found.cells)} cells found: weight {found.none_probability:.3f}. "
+            "Weights add up to 1; they rank the cells and are not calibrated.",
+            soft_wrap=True,
         )
     stray = f", {found.n_stray} of them probably of another wavelength" if found.n_stray else ""
     console.print(f"[dim]{found.n_lines} lines{stray}; {found.seconds:.1f} s[/]")

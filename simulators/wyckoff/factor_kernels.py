@@ -200,7 +200,8 @@ def peaks(structure, cell, tables, lattice, scattering, room, hkl, strength):  #
     """Fill hkl [B, P, 3] and strength [B, P], |F|^2 m, with the strongest peaks; both hold zeros before.
 
     structure: space_group [B], position, kept, slot [B, S], free [B, S, 3], element, b_iso [B, E].
-    cell: metric [B, 6] reciprocal and extent [B, 3], largest indices. tables: of `Positions`.
+    cell: metric [B, 6] reciprocal and extent [B, 3], largest indices. tables: of
+    `compiled.position_tables`.
     lattice: box, row, centric [230], negative [4, 3], middle [4, 3], tables of multiplicities by box.
     scattering: form table, imaginary [elements], steps of 1/d^2 a 1/angstrom^2, nodes an element,
     limit of 1/d^2, (wavelength / 2)^2, part of the strongest |F|^2 below which a reflection is absent.

@@ -61,6 +61,7 @@ def fit(
     Give one of --patterns, --seconds and --until. Without any it trains for 20 minutes. The same command
     goes on where it was stopped, with --ray or without.
     """
+    from trainer.cli.compiling import say_if_compiling
     from trainer.config import Budget
     from trainer.config import config as named_config
     from trainer.fit import Request
@@ -92,6 +93,7 @@ def fit(
             raise BadInput(
                 "--workers and --storage are for training on Ray: add --ray local, auto or HOST:PORT."
             )
+        say_if_compiling()
         run_fit(settings, budget, request)
         return
     from trainer.cluster.launcher import Cluster, fit_on_ray, workers_range

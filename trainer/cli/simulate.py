@@ -43,6 +43,7 @@ def simulate(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from eg_agent.patterns import Grid
+    from trainer.cli.compiling import say_if_compiling
     from trainer.simulating import Request, simulate_to
 
     if source == "corpus" and corpus is None:
@@ -60,6 +61,8 @@ def simulate(
         shard_size=shard_size,
         split=split,
     )
+    if device == "cpu":
+        say_if_compiling()
     columns = (TextColumn("Simulating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=count)
