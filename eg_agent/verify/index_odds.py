@@ -1,4 +1,4 @@
-"""How probable each of some cells is, and that none of them is right."""
+"""Weights of some cells, and of none of them being right: under the scores' own model, not calibrated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NONE_AT, NONE_SLOPE = 8.0, 0.25
 def with_probabilities(
     found: Sequence[IndexedCell], prior: Mapping[str, float], count: int
 ) -> tuple[tuple[IndexedCell, ...], float]:
-    """The `count` most probable cells, best first, and the probability that none of them is right.
+    """The `count` cells of most weight, best first, and the weight of none of them being right.
 
     prior: nats of each Bravais lattice.
     """

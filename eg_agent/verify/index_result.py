@@ -50,7 +50,8 @@ class IndexedCell:
 
     cell: conventional a b c (angstrom) alpha beta gamma (degrees); primitive: Niggli-reduced. lattice:
     Bravais symbol, e.g. "mC". volume: of `cell`, angstrom^3.
-    probability: that this is the lattice (the cells of an answer and "none of these" share 1).
+    probability: weight of this lattice (the cells of an answer and "none of these" share 1). It ranks and
+      is not calibrated: of lattices of weight 0.9 not nine in ten need be right.
     log_odds: nats by which it is less probable than the first cell (0 or below).
     score: nats by which the lines are more probable than by chance, parameters paid for.
     pattern_score: nats that the lines after the first 40 add to it (or take from it).
@@ -101,7 +102,7 @@ class IndexResult:
     """The cells of a pattern, best first; iterating, len() and [] go over `cells`.
 
     status: "indexed", "no cell" (a search without a find) or "refused" (too few lines to search with).
-    reason: a sentence for a person. none_probability: that none of `cells` is right.
+    reason: a sentence for a person. none_probability: weight of none of `cells` being right.
     n_lines: lines found; n_stray: those that look like another wavelength's. complete: the search ended
     before the time limit. seconds: wall clock.
     """

@@ -1,8 +1,8 @@
 """Indexing: from the lines of a pattern to cells, when none is known.
 
 Lines (`peaks`), a search in all Bravais lattices (`index_search`), cells of known structures that the pattern
-resembles where a library is given, and a comparison of the best cells. The answer says how probable each is,
-and how probable it is that none of them is right.
+resembles where a library is given, and a comparison of the best cells. The answer weighs each,
+and that none of them is right: weights that add up to 1, not calibrated on measured patterns.
 
 De Wolff's M20 (J. Appl. Cryst. 1 (1968) 108), Smith and Snyder's F20 (J. Appl. Cryst. 12 (1979) 60) and Wu's
 M (J. Appl. Cryst. 21 (1988) 530) are given for each cell, over the indexed lines among the first 20.
@@ -50,7 +50,7 @@ def index(
     systems: Sequence[str] | None = None,
     time_limit: float | None = None,
 ) -> IndexResult:
-    """Cells that index a pattern, best first, with their probabilities.
+    """Cells that index a pattern, best first, with their weights (`IndexedCell.probability`).
 
     log_lattice: nats, what is known of the lattice before: [14] over `eg_agent.symmetry.BRAVAIS_LATTICES`, or
         [99] over extinction groups (a network's posterior). It orders the search and takes part in the odds.
@@ -163,6 +163,6 @@ def _indexed(
     best = cells[0]
     reason = (
         f"{best.lattice} explains {best.n_indexed} of the {best.n_lines} first lines "
-        f"(M20 {best.m20:.0f}), probability {best.probability:.0%}.{late}"
+        f"(M20 {best.m20:.0f}), weight {best.probability:.2f}.{late}"
     )
     return replace(common, status="indexed", reason=reason, cells=cells, none_probability=none)

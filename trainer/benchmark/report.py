@@ -178,6 +178,23 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
                 cells += [f"{100 * row[f'confident_{level}']:.0f}", false]
             table.add_row(*cells)
         console.print(table)
+        for kind, row in result["foreign"].items():
+            if row.get("judged"):
+                console.print(_confident_false(kind, row))
+
+
+def _confident_false(kind: str, row: Mapping[str, Any]) -> str:
+    """The rates of confident false answers on patterns whose phases are known, with their intervals."""
+    rates = [
+        f"{100 * row[f'false_{level}']:.1f} % "
+        f"[{100 * row[f'false_{level}_interval'][0]:.1f}, {100 * row[f'false_{level}_interval'][1]:.1f}] "
+        f"at p >= 0.{level[0]}"
+        for level in ("50", "90")
+    ]
+    return (
+        f"Confident false answers, {kind}: {' and '.join(rates)}, of {row['judged']} patterns with known "
+        f"phases (95 % intervals, Clopper and Pearson, as of {row['judged_samples']} different samples)."
+    )
 
 
 def print_report(result: Mapping[str, Any], what: str, console: Console) -> None:

@@ -48,7 +48,10 @@ def other(network: Network) -> Network:
     return network
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(),
+    reason="only Linux has /dev/full, the file in which there is no space left",
+)
 @pytest.mark.parametrize("full", [".safetensors", ".json"])
 def test_no_space_for_weights_or_card_leaves_both_as_they_were(saved, full):
     path, network, card = saved

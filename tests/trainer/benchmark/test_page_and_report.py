@@ -113,10 +113,18 @@ def test_patterns_with_no_one_right_group_have_their_table(result: dict[str, Any
         "confident_90": 0.1,
         "confident_90_judged": 0,
         "confident_90_false": 0,
+        "judged": 20,
+        "judged_samples": 8,
+        "false_50": 0.2,
+        "false_50_interval": [0.032, 0.651],
+        "false_90": 0.0,
+        "false_90_interval": [0.0, 0.369],
     }
     text = text_of({**result, "foreign": {"mixtures": row, "series": {**row, "out_of_distribution": None}}})
     line = next(line for line in text.splitlines() if line.strip().startswith("mixtures"))
     assert line.split() == ["mixtures", "40", "3", "25", "40", "4", "of", "10", "10", "-"]
+    said = " ".join(text.split())
+    assert "20.0 % [3.2, 65.1] at p >= 0.5 and 0.0 % [0.0, 36.9] at p >= 0.9, of 20 patterns" in said
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def held(gate: Path, checkpoint_seconds: float) -> Budget:
     class Held(Budget):
         def progress(self, patterns: int, seconds: float) -> float:
             if patterns == HELD_AT:
-                time.sleep(1.2 * checkpoint_seconds)  # a state is due at the end of this step
+                time.sleep(1.2 * checkpoint_seconds)  # at least so long: a state is then due, on any machine
             while patterns > HELD_AT and not gate.exists():
                 time.sleep(0.05)
             if HELD_AT < patterns <= HELD_AT + 800 and gate.read_text() == "slowly":
