@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from eg_agent.cli.decisions import decisions
 from eg_agent.cli.demo import demo
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
@@ -13,6 +14,7 @@ from eg_agent.cli.index import index
 from eg_agent.cli.run import run as run_loop
 from eg_agent.cli.schema import schema
 from eg_agent.cli.verify import verify
+from eg_agent.cli.watch import watch
 from eg_agent.errors import EgAgentError
 
 app = typer.Typer(
@@ -29,6 +31,8 @@ app.command()(index)
 app.command(name="run")(run_loop)
 app.command()(schema)
 app.command()(verify)
+app.command()(watch)
+app.add_typer(decisions, name="decisions")
 
 
 def run() -> None:

@@ -24,13 +24,13 @@ def health(state: LoopState, now: float | None = None) -> dict[str, Any]:
     age = now - (state.stepped or state.began)
     return {
         "ok": age < STUCK_AFTER,
-        "ready": age < STUCK_AFTER and not state.held and not state.waiting,
+        "ready": age < STUCK_AFTER and not state.held and not state.shown,
         "version": __version__,
         "role": state.role,
         "mode": state.mode,
         "shift": state.shift,
         "seconds_since_step": round(age, 3),
-        "waiting": dict(state.waiting),
+        "waiting": dict(state.shown),
         "held": state.held,
         "finished": state.finished,
         "open_decisions": state.open_decisions,

@@ -62,7 +62,7 @@ def metrics_of(state: LoopState) -> Callable[[], bytes]:
             yield counter("eg_agent_outcomes", "What became of decisions.", "status", dict(state.outcomes))
             waiting = GaugeMetricFamily("eg_agent_waiting", "1 for each thing waited for.", labels=["what"])
             for what in ("tiled", "queue", "board", "environment", "lock", "person", "disk"):
-                waiting.add_metric([what], float(what in state.waiting))
+                waiting.add_metric([what], float(what in state.shown))
             yield waiting
             yield histogram(
                 "eg_agent_identify_seconds",

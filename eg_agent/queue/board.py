@@ -19,11 +19,11 @@ from pydantic import ConfigDict, ValidationError
 from eg_agent.decide.decision import Decision
 from eg_agent.decide.limits import Limits
 from eg_agent.decide.state import State
-from eg_agent.errors import BadInput
+from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.values import VALUE_CONFIG, from_json, to_json
 
 
-class BoardAway(Exception):
+class BoardAway(EgAgentError):
     """The store cannot be reached now; the message says why, without a password in it."""
 
 

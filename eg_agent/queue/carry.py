@@ -51,6 +51,8 @@ class Carrier:
         self._start_owed = False
         self._allowed: set[str] = set()
         self._asked_environment = 0.0
+        self._asked_worker = 0.0
+        self._silent_since = 0.0
         self._ended_at: dict[str, float] = {}
 
     def step(self, holds: Callable[[], bool], *, propose: bool) -> None:
@@ -142,7 +144,7 @@ class Carrier:
         if status.manager in ("creating_environment", "destroying_environment", "closing_environment"):
             self._state.waiting["environment"] = f"the RE Manager is {status.manager.replace('_', ' ')}"
             return False
-        if time.monotonic() - self._asked_environment < 10.0:
+        if time.monotonic() - self._asked_environment < (3.0 if status.environment_exists else 10.0):
             self._state.waiting["environment"] = "the environment is being opened"
             return False
         self._asked_environment = time.monotonic()
@@ -151,6 +153,7 @@ class Carrier:
                 _log.warning("the worker does not answer: its environment is destroyed")
                 self._ledger.write(NoteRow("recovering", "the worker does not answer: environment destroyed"))
                 self._manager.destroy_environment()
+                self._silent_since = 0.0
             else:
                 _log.warning("the environment is closed: opening it")
                 self._ledger.write(NoteRow("recovering", "the environment was closed: opened"))
@@ -161,8 +164,23 @@ class Carrier:
         return False
 
     def _dead(self, view: QueueView) -> bool:
-        """Whether the worker has not answered for `dead_after` seconds, and may be ended for that."""
-        return False
+        """Whether the worker has not answered for `dead_after` seconds, and may be ended for that.
+
+        A plan that keeps its process busy still answers: a thread of the worker does.
+        """
+        policy, now = self._settings.queue, time.monotonic()
+        if policy.environment != "recover" or view.status.environment in ("initializing", "closing"):
+            return False
+        if now - self._asked_worker < min(2.0, policy.dead_after / 4):
+            return self._silent_since > 0 and now - self._silent_since > policy.dead_after
+        self._asked_worker = now
+        if self._manager.worker_answers():
+            self._silent_since = 0.0
+            return False
+        self._silent_since = self._silent_since or now
+        silent = now - self._silent_since
+        self._state.waiting["environment"] = f"the worker has not answered for {silent:.0f} s"
+        return silent > policy.dead_after
 
     def _notice_stop(self, view: QueueView) -> None:
         """Tell a queue that a person stopped from one that ran empty or failed.
@@ -257,10 +275,10 @@ class Carrier:
         """It is over: its run is in Tiled or on the way there, or it failed and was taken out."""
         result = ended[-1]["result"]
         if result["exit_status"] in _FINE:
-            if self._known_good(work.ident):
-                return  # the loop finds it among the runs
             since = self._ended_at.setdefault(work.ident, time.monotonic())
             waited = time.monotonic() - since
+            if waited < 5.0:
+                return  # on its way into Tiled, where the loop will find it
             uids = ", ".join(uid[:8] for uid in result.get("run_uids", [])) or "none"
             self._state.waiting["tiled"] = (
                 f"decision {work.ident} was carried out (runs: {uids}); Tiled has no successful run of it "

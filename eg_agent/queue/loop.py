@@ -69,7 +69,8 @@ class QueueLoop:
         self._answer_timeout = answer_timeout
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._watch = Watch(runs, self._wake.set) if watch else None
+        self._told = threading.Event()
+        self._watch = Watch(runs, self._tiled_said) if watch else None
         self._heads: dict[str, RunHead] = {}
         self._whole_catalog = True  # read all runs of the shift the next time, not only the newest
         self._polled = 0.0
@@ -94,6 +95,10 @@ class QueueLoop:
         self._stopping.set()
         self._wake.set()
 
+    def _tiled_said(self) -> None:
+        self._told.set()
+        self._wake.set()
+
     def close(self) -> None:
         """Give the lease back and end the agent."""
         if self._watch is not None:
@@ -107,14 +112,14 @@ class QueueLoop:
         if self.state.role == "standby":
             return 1.0
         if self.book.open():
-            return 0.25
+            return 0.3
         return 2.0 if self._watch is not None and self._watch.alive else 0.5
 
     # One step.
 
     def step(self) -> None:
         """Everything that can be done now."""
-        self.state.waiting.clear()
+        self.state.waiting = {}
         try:
             if self._lead():
                 self._begin()
@@ -137,6 +142,7 @@ class QueueLoop:
             self.state.errors += 1
             _log.exception("the loop goes on after an error")
         self.state.stepped = time.time()
+        self.state.shown = dict(self.state.waiting)
         self.state.open_decisions = len(self.book.open())
         for what, why in self.state.waiting.items():
             _log.debug("waiting for %s: %s", what, why)
@@ -199,6 +205,12 @@ class QueueLoop:
     def _look(self) -> None:
         """Fetch heads of runs that may be new: the whole shift after a start or an outage, else the last."""
         everything = self.settings.shift.answer == "all"
+        now = time.monotonic()
+        watching = self._watch is not None and self._watch.alive
+        if watching and not self._told.is_set() and not self._whole_catalog and now - self._polled < 2.0:
+            return  # Tiled would have said so
+        self._told.clear()
+        self._polled = now
         if self._whole_catalog:
             found = self.runs.since(self.state.began, "" if everything else self.settings.shift.name)
             self._whole_catalog = False
@@ -236,7 +248,7 @@ class QueueLoop:
             return
         began = time.monotonic()
         try:
-            pattern = self.runs.pattern(head.uid)
+            pattern = self.runs.pattern(head)
         except NotAPattern as error:
             self._no_answer(head, str(error))
             return

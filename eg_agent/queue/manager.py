@@ -21,7 +21,7 @@ Item = dict[str, Any]
 Position = Literal["front", "back"]
 
 
-class QueueAway(Exception):
+class QueueAway(EgAgentError):
     """The RE Manager gave no answer: whether it carried out the request is not known."""
 
 
@@ -147,6 +147,9 @@ class QueueManager:
             yield api
         except api.RequestFailedError as error:
             raise QueueRefused(_said(error)) from None
+        except api.RequestTimeoutError as error:
+            self.close()
+            raise QueueAway(f"no answer from {redacted(self.address)} within {self._timeout:g} s") from error
         except api.HTTPClientError as error:
             raise QueueRefused(redacted(str(error)).splitlines()[0][:300]) from None
         except Exception as error:
@@ -214,6 +217,20 @@ class QueueManager:
         except QueueRefused as error:
             if self.status().manager not in ("executing_queue", "starting_queue"):
                 raise error
+
+    def worker_answers(self) -> bool:
+        """Whether the worker process behind an open environment lives.
+
+        The manager does not notice when it dies; what it cannot answer without the worker tells (by 0MQ
+        only: over HTTP there is no such request, and a worker counts as alive).
+        """
+        if self._http:
+            return True
+        try:
+            self._call(lambda api: api.send_request(method="re_metadata"))
+        except QueueRefused as error:
+            return "timeout" not in str(error).lower()
+        return True
 
     def open_environment(self) -> None:
         """Ask for the environment to be opened; it takes seconds until it is."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from eg_agent.errors import EgAgentError
@@ -131,16 +132,54 @@ class Runs:
         """Uid of the successful run of a decision, "" when there is none."""
         return next((head.uid for head in self.of_decision(decision_id) if head.succeeded), "")
 
-    def pattern(self, uid: str) -> Pattern:
-        """The pattern of a run; raises what `read_pattern` raises, and TiledAway."""
+    def pattern(self, head: RunHead) -> Pattern:
+        """The pattern of a run that has ended; raises what `read_pattern` raises, and TiledAway."""
         with self._saying_away():
-            run = self.client[uid]
+            run = _Run(self.client, head)
             return read_pattern(run, keys=self._keys, radiation=self._radiation)
 
     def ping(self) -> None:
         """Ask Tiled for anything; raises TiledAway."""
         with self._saying_away():
             len(self.client)
+
+
+class _Run:
+    """A run as `read_pattern` wants it, with half the requests: its head is known, and the columns of its
+    table are taken from the table, not looked for in the whole stream each.
+    """
+
+    def __init__(self, client: Any, head: RunHead) -> None:
+        self._client = client
+        self._head = head
+        self.metadata = {"start": head.start, "stop": head.stop}
+
+    def __contains__(self, stream: str) -> bool:
+        try:
+            self[stream]
+        except KeyError:
+            return False
+        return True
+
+    @cache  # noqa: B019 - one object a reading, gone with it
+    def __getitem__(self, stream: str) -> _Stream:
+        return _Stream(self._client, self._head.uid, stream, self._client[self._head.uid, stream])
+
+
+class _Stream:
+    """A stream of a run: metadata, and its columns one by one (together they come back as strings)."""
+
+    def __init__(self, client: Any, uid: str, stream: str, node: Any) -> None:
+        self.metadata = node.metadata
+        self._node = node
+        try:
+            self._table = client[uid, stream, "internal"]
+            self._columns = set(self._table.columns)
+        except (KeyError, AttributeError):
+            self._table, self._columns = None, set()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._table[key] if key in self._columns else self._node[key]
 
 
 def _head(node: Any) -> RunHead | None:

@@ -11,8 +11,8 @@ class LoopState:
     """What the loop is doing; read by the health endpoint and the metrics.
 
     role: `standby` (another agent acts) or `acting`. waiting: why nothing can be done now, by what is
-    waited for (`tiled`, `queue`, `board`, `environment`, `lock`, `person`, `disk`). held: why a person is
-    needed.
+    waited for (`tiled`, `queue`, `board`, `environment`, `lock`, `person`, `disk`); shown: the same after
+    the last whole step. held: why a person is needed.
     stop_to_submit: seconds from a run's stop document to the submission it led to, the last thousand.
     """
 
@@ -22,6 +22,7 @@ class LoopState:
     began: float = field(default_factory=time.time)
     stepped: float = 0.0
     waiting: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
     held: str = ""
     finished: bool = False
     runs_answered: int = 0
