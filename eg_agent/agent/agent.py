@@ -15,40 +15,40 @@ import atexit
 import contextlib
 import logging
 import os
-import threading
 import time
 import uuid
 import weakref
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from eg_agent.agent.answer import Answer, line, print_line
-from eg_agent.agent.core import Core
+from eg_agent.agent.core import Core, Measurement
 from eg_agent.agent.decisions import Decisions
 from eg_agent.agent.folder import lock, records_folder
+from eg_agent.agent.live import LiveRuns
+from eg_agent.agent.loop import Listener, Loop
 from eg_agent.agent.process import WorkerProcess
+from eg_agent.agent.readings import Places
 from eg_agent.agent.runs import Collector, PatternSource, Run, copied, from_journal
 from eg_agent.agent.worker import DEFAULT_IDENTIFIER, Cell
 from eg_agent.decide.decision import Decision
-from eg_agent.errors import BadInput, EgAgentError
+from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.records.embedded import EmbeddedTiled
 from eg_agent.records.journal import Fsync, Journal
-from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, PatternFrom, Policy
-from eg_agent.records.merging import merge
-from eg_agent.records.run_data import DataKeys, NotAPattern
-from eg_agent.records.tiled_client import redacted
+from eg_agent.records.ledger import DecisionRow, Ledger, NoteRow, OutcomeRow, Policy
+from eg_agent.records.run_data import DataKeys
+from eg_agent.records.tiled_client import address_of, redacted
 from eg_agent.records.writer import TiledDocumentWriter, WriterState
+from eg_agent.records.writer_process import WriterProcess
+from eg_agent.values import to_dict
 
 _log = logging.getLogger(__name__)
 
 Mode = Literal["observe", "propose", "act"]
-Listener = Callable[[Answer], None]
-LedgerRow = DecisionRow | OutcomeRow | NoteRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,6 @@ class CallbackTime:
     documents: int = 0
     seconds: float = 0.0
     longest: float = 0.0
-
-
-@dataclass
-class _Ingested:
-    """A pattern given to `ingest`, without a run."""
-
-    pattern: Pattern
-    sample: str
-    shift: str
-    run_uid: str
-    cell: Cell | None
-    seconds: float
-    samples_left: int | None
-    ended: float = field(default_factory=time.monotonic)
 
 
 class Agent:
@@ -94,6 +80,8 @@ class Agent:
     time_limit: seconds for one identification, then its worker is killed. tiled_wait: seconds that
         Tiled is given to have a run before its pattern is taken from the journal.
     listeners: called with each Answer on the agent's thread; by default one prints a line.
+    live: seconds between looks at a run that goes on, at the least; None for none. live_listeners:
+        called with each look, an Answer that is `partial`, as `listeners` are.
     announce: takes lines of text about the agent itself; prints them by default, None for silence.
     Raises BadInput when another agent uses the folder, or a setting is wrong.
     """
@@ -115,6 +103,8 @@ class Agent:
         time_limit: float = 20.0,
         tiled_wait: float = 3.0,
         listeners: tuple[Listener, ...] | None = None,
+        live: float | None = 2.0,
+        live_listeners: tuple[Listener, ...] = (),
         announce: Callable[[str], None] | None = print_line,
     ) -> None:
         if mode not in ("observe", "propose", "act"):
@@ -127,37 +117,53 @@ class Agent:
         self.ledger = Ledger(self.records / "ledger.jsonl", session=uuid.uuid4().hex[:12])
         self.policy = policy or Policy()
         self._cells = dict(cells or {})
-        self._listeners: list[Listener] = list(
-            (lambda answer: print_line(line(answer)),) if listeners is None else listeners
-        )
-        worker = WorkerProcess(
-            identifier, identifier_settings, time_limit=time_limit, log=self.records / "worker.log"
-        )
-        self._core = Core(worker, self.policy, self.ledger)
         self._decisions = Decisions()
         self._collector = Collector()
-        self._wake = threading.Condition()
-        self._pending: deque[Run | _Ingested | LedgerRow] = deque()
-        self._busy = False
+        self._answered: set[str] = set()
         self._closing = False
         self._callback_time = CallbackTime()
         self._said_journal = False
-        self.writer: TiledDocumentWriter | None = None
-        self._recover()
         self._embedded: EmbeddedTiled | None = None
         if isinstance(tiled, str) and tiled == "embedded":
-            self._embedded = EmbeddedTiled(self.records / "tiled", on_progress=self._say)
+            self._embedded = EmbeddedTiled(self.records / "tiled", on_progress=self.say)
             tiled = self._embedded.start()
-        if tiled is not None and write:
-            self.writer = TiledDocumentWriter(tiled, self.journal, on_change=self._tiled_changed)
-        self._source = PatternSource(
-            tiled, self.writer, self.journal, keys=keys, radiation=radiation, wait=tiled_wait
+        # A client that cannot be handed to another process is used in this one.
+        address = None if tiled is None else address_of(tiled)
+        lit = Radiation(float(radiation)) if isinstance(radiation, int | float) else radiation
+        worker = WorkerProcess(
+            identifier,
+            identifier_settings,
+            places=to_dict(Places(str(self.journal.directory.absolute()), address, tiled_wait, keys, lit)),
+            time_limit=time_limit,
+            log=self.records / "worker.log",
         )
-        self._thread = threading.Thread(target=self._work, name="eg-agent", daemon=True)
-        self._thread.start()
+        reading = 2.0 * tiled_wait + 2.0 if tiled is not None else 0.0
+        self._core = Core(worker, self.policy, self.ledger, reading_time=reading)
+        self.writer: WriterProcess | TiledDocumentWriter | None = None
+        self._tiled_wait = tiled_wait
+        self._loop = Loop(
+            self._core,
+            self._decisions,
+            PatternSource(tiled, self.journal, keys=keys, radiation=lit, wait=tiled_wait),
+            self.journal,
+            mode=mode,
+            cells=self._cells,
+            worker_reads=tiled is None or address is not None,
+            not_in_tiled=self._not_in_tiled,
+            say=self.say,
+            live=None if live is None else LiveRuns(live),
+            look_time=max(1.0, time_limit / 4.0),
+        )
+        said = (lambda answer: print_line(line(answer)),) if listeners is None else listeners
+        self._loop.listeners.extend(said)
+        self._loop.live_listeners.extend(live_listeners)
+        self._recover()
+        if tiled is not None and write:
+            self.writer = self._make_writer(tiled, address)
+        self._loop.start()
         self._at_exit = _close_at_exit(weakref.ref(self))
         atexit.register(self._at_exit)
-        self._say(f"records in {self.records}, mode {mode}")
+        self.say(f"records in {self.records}, mode {mode}")
 
     def __enter__(self) -> Agent:
         return self
@@ -182,24 +188,31 @@ class Agent:
         if self._closing:
             return
         uid, n, on_disk = self.journal.append(name, doc)
-        mine = copied(name, doc)
+        if not uid:
+            return
         if self.writer is not None:
-            self.writer.put(uid, n, name, dict(mine), on_disk=on_disk)
+            # What is on disk is read from there; a device may fill the same buffer again.
+            kept = dict(doc if on_disk and isinstance(self.writer, WriterProcess) else copied(name, doc))
+            self.writer.put(uid, n, name, kept, on_disk=on_disk)
         if not on_disk and not self._said_journal:
             self._said_journal = True
-            self._put(NoteRow("journal failed", self.journal.last_error))
-        run = self._collector.add(name, mine)
-        if name == "start" and doc.get("eg_decision_id"):
-            self._put(self._decisions.started(doc))
-        if run is not None:
+            self._loop.put(NoteRow("journal failed", self.journal.last_error))
+        run, ended = self._collector.add(name, doc, n, on_disk=on_disk)
+        if run is None:
+            return
+        if name == "start":
             if run.decision_id:
-                self._put(self._decisions.ended(run))
-            self._put(run)
+                self._loop.put(self._decisions.started(doc))
+            self._loop.began(run)
+        elif ended:
+            self._ended(run)
+        elif name.startswith("event") or name == "stream_datum":
+            self._loop.saw(uid)
 
-    def _put(self, item: Run | _Ingested | LedgerRow) -> None:
-        with self._wake:
-            self._pending.append(item)
-            self._wake.notify_all()
+    def _ended(self, run: Run) -> None:
+        if run.decision_id:
+            self._loop.put(self._decisions.ended(run))
+        self._loop.put(run)
 
     @property
     def callback_time(self) -> CallbackTime:
@@ -229,8 +242,47 @@ class Agent:
         """
         run_uid = run_uid or f"ingested-{uuid.uuid4().hex[:12]}"
         future = self._decisions.ask(run_uid)
-        self._put(_Ingested(pattern, sample, shift, run_uid, cell, seconds, samples_left))
+        self._loop.put(
+            Measurement(
+                (run_uid,),
+                sample,
+                shift,
+                cell or self._cells.get(sample),
+                seconds,
+                samples_left,
+                pattern=pattern,
+                where="memory",
+            )
+        )
         return future
+
+    # What somebody else measures, as `eg-agent watch` sees it in Tiled.
+
+    def note(self, what: str, text: str, run_uid: str = "") -> None:
+        """Write a note into the ledger."""
+        self._loop.put(NoteRow(what, redacted(text), run_uid))
+
+    def watch_began(self, uid: str, start: Mapping[str, Any]) -> None:
+        """A run has begun in Tiled; it is looked at when `watch_saw` says that there is data."""
+        self._loop.began(Run(uid, start, {}))
+
+    def watch_saw(self, uid: str) -> None:
+        """There is new data of a run in Tiled."""
+        self._loop.saw(uid)
+
+    def watch_ended(self, uid: str, start: Mapping[str, Any], stop: Mapping[str, Any]) -> None:
+        """A run has ended in Tiled; identified unless the ledger has an answer to it."""
+        if not self.answered(uid):
+            self._answered.add(uid)
+            self._ended(Run(uid, start, stop))
+
+    def answered(self, uid: str) -> bool:
+        """Whether the ledger answers a run, or it waits for its answer already."""
+        return uid in self._answered
+
+    def latest(self, run_uid: str) -> Answer | None:
+        """The last look at a run that goes on; None before the first."""
+        return self._loop.live.latest(run_uid) if self._loop.live is not None else None
 
     def suggest(self, sample: str = "") -> Decision | None:
         """The last decision on a sample (on any, where none is named); None before the first."""
@@ -239,7 +291,7 @@ class Agent:
     def default(self, run_uid: str, sample: str, reason: str) -> Decision:
         """What to do when no answer came in time: on with the plan. Recorded; never raises."""
         row = self._core.default(run_uid, sample, reason, self.mode)
-        self._put(row)
+        self._loop.put(row)
         return row.decision
 
     def begin(self, decision: Decision) -> Decision | None:
@@ -253,10 +305,9 @@ class Agent:
         """Whether a decision may be carried out: at once in "act", never in "observe", else by a person."""
         future = self._decisions.approval(decision)
         if decision.mode == "propose" and not future.done():
-            self._put(OutcomeRow(decision.decision_id, "proposed", decision.attempt))
-            self._say(
-                f"proposes: {decision.reason} agent.approve({decision.decision_id!r}) or "
-                f"agent.refuse({decision.decision_id!r})"
+            self._loop.put(OutcomeRow(decision.decision_id, "proposed", decision.attempt))
+            self.say(
+                f"proposes {decision.decision_id}: {decision.reason} agent.approve(id) or agent.refuse(id)"
             )
         return future
 
@@ -271,7 +322,7 @@ class Agent:
     def _settle(self, decision_id: str, *, approved: bool) -> None:
         if not self._decisions.settle(decision_id, approved=approved):
             raise BadInput(f"no proposal {decision_id!r} waits: see agent.proposals.")
-        self._put(OutcomeRow(decision_id, "accepted" if approved else "refused", reason="by a person"))
+        self._loop.put(OutcomeRow(decision_id, "accepted" if approved else "refused", reason="by a person"))
 
     @property
     def proposals(self) -> tuple[Decision, ...]:
@@ -280,16 +331,19 @@ class Agent:
 
     def outcome(self, decision: Decision, status: str, reason: str = "") -> None:
         """Record what a plan did with a decision ("refused": outside the limits; "expired")."""
-        self._put(OutcomeRow(decision.decision_id, status, decision.attempt, reason=reason))  # type: ignore[arg-type]
+        self._loop.put(OutcomeRow(decision.decision_id, status, decision.attempt, reason=reason))  # type: ignore[arg-type]
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every further Answer, on the agent's thread."""
-        self._listeners.append(listener)
+        self._loop.listeners.append(listener)
+
+    def listen_live(self, listener: Listener) -> None:
+        """Call `listener` with every look at a run that goes on, on the agent's thread."""
+        self._loop.live_listeners.append(listener)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything measured so far is answered; False when `timeout` seconds passed."""
-        with self._wake:
-            return self._wake.wait_for(lambda: not self._pending and not self._busy, timeout)
+        return self._loop.wait(timeout)
 
     def close(self, timeout: float = 60.0) -> None:
         """Answer what is pending (at most `timeout` seconds), then end threads and worker. Idempotent."""
@@ -297,12 +351,11 @@ class Agent:
             return
         with contextlib.suppress(KeyboardInterrupt):
             self.wait(timeout)
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
+        self._closing = True
+        self._loop.close()
         atexit.unregister(self._at_exit)
         self._core.close()
-        self._thread.join(5.0)
+        self._loop.join(5.0)
         if self.writer is not None:
             self.writer.close()
         if self._embedded is not None:
@@ -311,178 +364,54 @@ class Agent:
         self._decisions.close()
         self._lock_file.close()
 
-    # On the agent's thread.
-
-    def _work(self) -> None:
-        with contextlib.suppress(Exception):
-            self._core.warm()  # load the models before the first run ends
-        while True:
-            with self._wake:
-                self._busy = False
-                self._wake.notify_all()
-                self._wake.wait_for(lambda: self._pending or self._closing)
-                if not self._pending:
-                    return
-                item = self._pending.popleft()
-                runs = self._same_sample(item) if isinstance(item, Run) else []
-                self._busy = True
-            try:
-                if isinstance(item, Run):
-                    self._identify_runs([item, *runs])
-                elif isinstance(item, _Ingested):
-                    self._identify_ingested(item)
-                else:
-                    self._core.write(item)
-                self.journal.sync()
-            except Exception:
-                _log.exception("eg-agent goes on after an error")
-            if self._closing and not self._pending:
-                return
-
-    def _same_sample(self, first: Run) -> list[Run]:
-        """Waiting runs of the same sample and shift: identified together, so that none is dropped."""
-        if not first.shift or not first.sample or not first.succeeded:
-            return []
-        same = [
-            item
-            for item in self._pending
-            if isinstance(item, Run)
-            and (item.shift, item.sample) == (first.shift, first.sample)
-            and item.succeeded
-        ]
-        for run in same:
-            self._pending.remove(run)
-        return same
-
-    def _identify_runs(self, runs: list[Run]) -> None:
-        last = runs[-1]
-        uids = tuple(run.uid for run in runs)
-        if not last.succeeded:
-            status = last.stop.get("exit_status", "?")
-            self._skip(
-                last, f"run {last.uid[:8]} ended early ({status}): {last.stop.get('reason', '')}".strip(": ")
-            )
-            return
-        pattern: Pattern | None = None
-        where: PatternFrom = "none"
-        problems: list[str] = []
-        try:
-            for run in runs:
-                found, where, problem = self._source.pattern(run)
-                pattern = found if pattern is None else merge(pattern, found)
-                if problem:
-                    problems.append(problem)
-        except NotAPattern as error:
-            self._skip(last, str(error))
-            return
-        except Exception as error:
-            problems.append(
-                str(error) if isinstance(error, EgAgentError) else f"{type(error).__name__}: {error}"
-            )
-            pattern = None
-        left = last.start.get("eg_samples_left")
-        self._answer(
-            _Ingested(
-                pattern=pattern,  # type: ignore[arg-type]  # None: nothing could be read, and that is answered too
-                sample=last.sample,
-                shift=last.shift,
-                run_uid=last.uid,
-                cell=last.cell or self._cells.get(last.sample),  # type: ignore[arg-type]
-                seconds=sum(run.seconds for run in runs),
-                samples_left=int(left) if isinstance(left, int) else None,
-                ended=last.ended,
-            ),
-            uids,
-            where,
-            "; ".join(dict.fromkeys(problems)),
-        )
-
-    def _identify_ingested(self, item: _Ingested) -> None:
-        self._answer(item, (item.run_uid,), "memory", "")
-
-    def _answer(self, item: _Ingested, uids: tuple[str, ...], where: PatternFrom, problem: str) -> None:
-        row = self._core.answer(
-            item.pattern,
-            new_runs=uids,
-            sample=item.sample,
-            shift=item.shift,
-            cell=item.cell or self._cells.get(item.sample),
-            seconds=item.seconds,
-            samples_left=item.samples_left,
-            mode=self.mode,
-            where=where,
-            problem=problem,
-            ended=item.ended,
-            earlier=self._earlier,
-        )
-        self._publish(row)
-
-    def _earlier(self, uid: str) -> Pattern | None:
-        """The pattern of an earlier run of a sample, after a restart."""
-        run = from_journal(self.journal, uid) or Run(uid, {"uid": uid}, {})
-        with contextlib.suppress(Exception):
-            return self._source.pattern(run)[0]
-        return None
-
-    def _publish(self, row: DecisionRow) -> None:
-        answer = Answer.of(row)
-        self._decisions.answered(row, answer)
-        for listener in self._listeners:
-            try:
-                listener(answer)
-            except Exception:
-                _log.exception("a listener of eg-agent raised")
-
-    def _skip(self, run: Run, why: str) -> None:
-        """A run that is not identified: noted, and a plan that waits for it goes on with its default."""
-        self._core.write(NoteRow("skipped", why, run.uid))
-        if run.shift or self._decisions.awaited(run.uid):
-            row = self._core.default(run.uid, run.sample, why, self.mode)
-            self._core.write(row)
-            answer = Answer((run.uid,), run.sample, row.decision, problem=why, state=row.state)
-            self._decisions.resolve((run.uid,), answer)
-        if run.succeeded is False or run.shift:
-            self._say(why)
-
     # Starting, and what happens around.
 
     def _recover(self) -> None:
         """Rebuild what is known from the ledger; queue runs of the journal that it does not answer."""
-        answered: set[str] = set()
         for row in self.ledger.rows():
             if isinstance(row, DecisionRow):
                 self._core.book.record(row)
-                answered.update(row.new_runs)
+                self._answered.update(row.new_runs)
                 self._decisions.recovered(row)
             elif isinstance(row, OutcomeRow):
                 self._decisions.recovered_outcome(row)
-            elif row.run_uid:
-                answered.add(row.run_uid)
-        waiting = [uid for uid in self.journal.runs() if uid not in answered]
-        for uid in waiting:
-            run = from_journal(self.journal, uid)
-            if run is None:
-                continue  # the RunEngine ended with it open: nothing more will come
-            if run.decision_id:
-                row = self._decisions.ended(run)
-                if row is not None:
-                    self._pending.append(row)
-            run.documents = None  # read again when its turn comes
-            self._pending.append(run)
-        if any(isinstance(item, Run) for item in self._pending):
-            self._say(
-                f"identifying {sum(isinstance(i, Run) for i in self._pending)} runs left from last time"
-            )
+            elif row.run_uid and row.what == "skipped":
+                self._answered.add(row.run_uid)
+        for uid in self.journal.runs():
+            run = from_journal(self.journal, uid) if uid not in self._answered else None
+            if run is not None:  # else the RunEngine ended with it open: nothing more will come
+                self._ended(run)
+        left = self._loop.runs_waiting()
+        if left:
+            self.say(f"identifying {left} runs left from last time")
+
+    def _make_writer(self, tiled: Any, address: str | None) -> WriterProcess | TiledDocumentWriter:
+        if address is None:
+            return TiledDocumentWriter(tiled, self.journal, on_change=self._tiled_changed)
+        log = self.records / "writer.log"
+        return WriterProcess(address, self.journal, on_change=self._tiled_changed, log=log)
+
+    def _not_in_tiled(self, uid: str) -> str:
+        """Why a run is not in Tiled; "" where it is, or where somebody else writes it. Waits a moment."""
+        writer = self.writer
+        if writer is None or uid in writer.state.elsewhere or writer.wait_written(uid, self._tiled_wait):
+            return ""
+        state = writer.state
+        if uid in state.elsewhere:
+            return ""
+        why = state.refused.get(uid) or (state.error if not state.connected else "it is slow")
+        return f"Tiled does not have the run yet ({why})"
 
     def _tiled_changed(self, state: WriterState) -> None:
         if state.refused:
             text = f"Tiled refused {len(state.refused)} run(s): {state.error}; they stay in the journal"
         else:
             text = "Tiled is back" if state.connected else f"Tiled is away ({state.error}); journaling"
-        self._put(NoteRow("tiled", text))
-        self._say(text)
+        self._loop.put(NoteRow("tiled", text))
+        self.say(text)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Show a line about the agent itself, without keys in it."""
         if self._announce is not None:
             with contextlib.suppress(Exception):
                 self._announce(f"[eg-agent] {redacted(text)}")

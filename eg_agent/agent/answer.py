@@ -18,6 +18,8 @@ class Answer:
     runs: uids, oldest first. identification: None when there was none (`problem` says why).
     state: what had been spent when it was decided.
     pattern_from: where the last run was read. seconds: from the run's stop document to the decision.
+    partial: the last run goes on, this is what its `points` points say so far; the decision is what
+    would be done if it ended now, and is in no ledger.
     """
 
     runs: tuple[str, ...]
@@ -28,6 +30,8 @@ class Answer:
     pattern_from: PatternFrom = "none"
     seconds: float = 0.0
     state: State = field(default_factory=State)
+    partial: bool = False
+    points: int = 0
 
     @classmethod
     def of(cls, row: DecisionRow) -> Answer:
@@ -64,6 +68,20 @@ def line(answer: Answer) -> str:
     decision = answer.decision
     verb = {"observe": "would", "propose": "proposes"}.get(decision.mode, "next")
     return f"[eg-agent] {name}, {run}: {said} | {verb}: {decision.reason} [{', '.join(notes)}]"
+
+
+def live_line(answer: Answer) -> str:
+    """A look at a run that goes on, in one short line: how far it is, what it says so far."""
+    name = answer.sample or (f"run {answer.runs[-1][:8]}" if answer.runs else "pattern")
+    found = answer.identification
+    if found is None or not found.top or found.verdict == "refused":
+        said = found.reason if found is not None else answer.problem
+    else:
+        top = "; ".join(f"{g.symbol} {g.probability:.0%}" for g in found.top[:3])
+        said = f"{top} ({found.verdict})"
+    seen = found.measured if found is not None else None
+    reach = f" to {seen.windows[-1][1]:.2f} deg" if seen is not None and seen.windows else ""
+    return f"[eg-agent] {name}, {answer.points} points{reach}: {said}"
 
 
 def print_line(text: str) -> None:

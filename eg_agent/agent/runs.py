@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
 
-from eg_agent.errors import BadPattern
+from eg_agent.errors import BadPattern, EgAgentError
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
-from eg_agent.records.journal import Journal
+from eg_agent.records.journal import Journal, Tail
 from eg_agent.records.ledger import PatternFrom
 from eg_agent.records.reader import pattern_of, read_pattern, sample_of
 from eg_agent.records.run_data import DataKeys, NotAPattern, RunDocuments
 from eg_agent.records.tiled_client import connect, redacted
-from eg_agent.records.writer import TiledDocumentWriter
 
 T = TypeVar("T")
 
 
 @dataclass
 class Run:
-    """A run that has ended, as its start and stop documents describe it; `documents` while in memory."""
+    """A run as its start and stop documents describe it; stop is {} while it goes on.
+
+    held: its documents that the disk refused, by their number in the run.
+    """
 
     uid: str
     start: Mapping[str, Any]
     stop: Mapping[str, Any]
-    documents: RunDocuments | None = None
     ended: float = field(default_factory=time.monotonic)
+    held: dict[int, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def sample(self) -> str:
@@ -64,6 +68,11 @@ class Run:
         return max(0.0, float(self.stop.get("time", 0.0)) - float(self.start.get("time", 0.0)))
 
     @property
+    def so_far(self) -> float:
+        """Seconds since its start document."""
+        return max(0.0, time.time() - float(self.start.get("time", time.time())))
+
+    @property
     def cell(self) -> tuple[float, ...] | None:
         """Cell from the metadata: `cell=[a, b, c, alpha, beta, gamma]`, angstrom and degrees."""
         cell = self.start.get("cell")
@@ -76,46 +85,92 @@ def copied(name: str, doc: Mapping[str, Any]) -> Mapping[str, Any]:
     """A document whose arrays are its own: a device may fill the same buffer again for its next event."""
     if name not in ("event", "event_page"):
         return doc
-    data = {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in doc["data"].items()}
+    data = {k: _copied(v) for k, v in doc["data"].items()}
     return {**doc, "data": data}
 
 
+def _copied(value: Any) -> Any:
+    if isinstance(value, list):  # the column of an event page
+        return [_copied(v) for v in value]
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 class Collector:
-    """Sorts documents into runs; says when one has ended. Works on the RunEngine's thread: no waiting."""
+    """Sorts documents into runs; says when one has ended. Works on the RunEngine's thread: no waiting.
 
-    def __init__(self, max_bytes: int = 256_000_000) -> None:
-        self._open: dict[str, RunDocuments] = {}
+    Documents are in the journal; only those that the disk refused are kept here.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, Run] = {}
         self._run_of: dict[str, str] = {}
-        self._max_bytes = max_bytes
 
-    def add(self, name: str, doc: Mapping[str, Any]) -> Run | None:
-        """Take a document; returns the run when it was its last."""
+    def add(self, name: str, doc: Mapping[str, Any], n: int, *, on_disk: bool) -> tuple[Run | None, bool]:
+        """Take the n-th document of its run; returns the run, and whether this was its last document."""
         if name == "start":
-            run = self._open[doc["uid"]] = RunDocuments(self._max_bytes)
-            run.add(name, doc)
-            return None
-        uid = doc.get("run_start") or self._run_of.get(doc.get("descriptor", ""), "")
-        documents = self._open.get(uid)
-        if documents is None:
-            return None
+            run = self._open[doc["uid"]] = Run(doc["uid"], doc, {})
+        else:
+            uid = doc.get("run_start") or self._run_of.get(doc.get("descriptor", ""), "")
+            found = self._open.get(uid)
+            if found is None:
+                return None, False
+            run = found
+        if not on_disk:
+            run.held[n] = (name, copied(name, doc))
         if name == "descriptor":
-            self._run_of[doc["uid"]] = uid
-        documents.add(name, doc)
+            self._run_of[doc["uid"]] = run.uid
         if name != "stop":
-            return None
-        del self._open[uid]
-        self._run_of = {key: run for key, run in self._run_of.items() if run != uid}
-        return Run(uid, documents.start, documents.stop, documents)
+            return run, False
+        del self._open[run.uid]
+        self._run_of = {key: uid for key, uid in self._run_of.items() if uid != run.uid}
+        run.stop, run.ended = doc, time.monotonic()
+        return run, True
 
 
 def from_journal(journal: Journal, uid: str) -> Run | None:
-    """A run that the journal holds, or None when it has no stop document."""
-    documents = RunDocuments()
+    """A run that the journal holds, without its data, or None when it has no stop document."""
+    start: Mapping[str, Any] = {}
     for entry in journal.documents(uid):
-        documents.add(entry.name, entry.doc)
-    if not documents.start or not documents.stop:
-        return None
-    return Run(uid, documents.start, documents.stop, documents)
+        if entry.name == "start":
+            start = entry.doc
+        elif entry.name == "stop" and start:
+            return Run(uid, start, entry.doc)
+    return None
+
+
+class JournaledRuns:
+    """Documents of runs as far as the journal has them; what was read is kept, of a few runs."""
+
+    def __init__(self, journal: Journal, keep: int = 3) -> None:
+        self._journal = journal
+        self._keep = keep
+        self._runs: OrderedDict[str, tuple[Tail, RunDocuments]] = OrderedDict()
+
+    def documents(self, run: Run) -> RunDocuments:
+        """The documents so far, those included that the disk refused (`run.held`)."""
+        if run.held:
+            whole = {entry.n: (entry.name, entry.doc) for entry in self._journal.documents(run.uid)}
+            found = RunDocuments()
+            for _, (name, doc) in sorted({**whole, **run.held}.items()):
+                found.add(name, doc)
+            return found
+        if run.uid not in self._runs:
+            self._runs[run.uid] = (Tail(self._journal, run.uid), RunDocuments())
+        self._runs.move_to_end(run.uid)
+        while len(self._runs) > self._keep:
+            self._runs.popitem(last=False)
+        tail, found = self._runs[run.uid]
+        for entry in tail.new():
+            found.add(entry.name, as_arrays(entry.name, entry.doc))
+        return found
+
+
+def as_arrays(name: str, doc: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A journaled event whose lists of numbers are arrays again."""
+    if name != "event":
+        return doc
+    data = {k: np.asarray(v) if isinstance(v, list) else v for k, v in doc["data"].items()}
+    return {**doc, "data": data}
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -140,16 +195,14 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 class PatternSource:
-    """Patterns of runs: from Tiled by the one reader, else from the journal's documents, and says which.
+    """Patterns of runs: from Tiled by the one reader, else from the journal, and says which.
 
-    tiled: a client or a URI, or None. writer: the guard that writes there, or None when somebody else
-    does (then the run is waited for). wait: seconds that Tiled is given to have a run.
+    tiled: a client or a URI, or None. wait: seconds that Tiled is given to have a run and its end.
     """
 
     def __init__(
         self,
         tiled: Any,
-        writer: TiledDocumentWriter | None,
         journal: Journal,
         *,
         keys: DataKeys | None = None,
@@ -157,48 +210,64 @@ class PatternSource:
         wait: float = 3.0,
     ) -> None:
         self._tiled = tiled
-        self._writer = writer
         self._journal = journal
+        self._journaled = JournaledRuns(journal)
         self._keys = keys
         self._radiation = radiation
         self._wait = wait
         self._absent_until = 0.0
 
-    def pattern(self, run: Run) -> tuple[Pattern, PatternFrom, str]:
-        """Pattern, where it was read, and why not from Tiled. Raises NotAPattern, BadPattern, BadInput."""
-        problem = ""
-        if self._tiled is not None:
+    def warm(self) -> None:
+        """Import and connect now, so that the first run does not wait for it; never raises."""
+        if isinstance(self._tiled, str):
+            uri = self._tiled
+            with contextlib.suppress(Exception):
+                self._tiled = within(10.0, lambda: connect(uri))
+
+    def pattern(self, run: Run, *, without_tiled: str = "") -> tuple[Pattern, PatternFrom, str]:
+        """Pattern, where it was read, and why not from Tiled. Raises NotAPattern, BadPattern, BadInput.
+
+        without_tiled: why Tiled is not to be asked.
+        """
+        problem = without_tiled
+        if self._tiled is not None and not problem:
             try:
-                return self._from_tiled(run.uid), "tiled", ""
+                return self._from_tiled(run.uid, ended=True), "tiled", ""
             except _Absent as absent:
                 problem = str(absent)
-        documents = run.documents
-        if documents is None:
-            found = from_journal(self._journal, run.uid)
-            documents = found.documents if found else None
-        if documents is None:
+        documents = self._journaled.documents(run)
+        if not documents.start:
             raise BadPattern(f"run {run.uid[:8]} is in neither Tiled nor the journal. {problem}".strip())
         if documents.external:
             raise NotAPattern(
                 f"run {run.uid[:8]} keeps its data outside its documents: give the agent the Tiled that "
                 f"serves them. {problem}".strip()
             )
-        stream = (self._keys or DataKeys()).stream
-        pattern = pattern_of(documents.data(stream), keys=self._keys, radiation=self._radiation)
-        return pattern, "journal", problem
+        return self._of_documents(documents), "journal", problem
 
-    def _from_tiled(self, uid: str) -> Pattern:
-        if self._writer is not None and uid not in self._writer.state.elsewhere:
-            if not self._writer.wait_written(uid, self._wait):
-                state = self._writer.state
-                if uid not in state.elsewhere:
-                    why = state.refused.get(uid) or (state.error if not state.connected else "it is slow")
-                    raise _Absent(f"Tiled does not have the run yet ({why})")
-            else:
-                return self._read(self._writer.client, uid)
+    def partial(self, run: Run) -> tuple[Pattern, PatternFrom]:
+        """The pattern so far of a run that goes on; raises NotAPattern, BadPattern, BadInput.
+
+        From the journal where this session measures, which has every point at once; else from Tiled.
+        """
+        documents = self._journaled.documents(run)
+        if documents.start and not documents.external:
+            return self._of_documents(documents), "journal"
+        if self._tiled is None:
+            raise NotAPattern(f"run {run.uid[:8]} keeps its data outside its documents.")
+        try:
+            return self._from_tiled(run.uid, ended=False), "tiled"
+        except _Absent as absent:
+            raise BadPattern(str(absent)) from None
+
+    def _of_documents(self, documents: RunDocuments) -> Pattern:
+        stream = (self._keys or DataKeys()).stream
+        return pattern_of(documents.data(stream), keys=self._keys, radiation=self._radiation)
+
+    def _from_tiled(self, uid: str, *, ended: bool) -> Pattern:
         if time.monotonic() < self._absent_until:
             raise _Absent("Tiled was away a moment ago")
-        return self._read(self._client(), uid)
+        return self._read(self._client(), uid, ended=ended)
 
     def _client(self) -> Any:
         if isinstance(self._tiled, str):
@@ -210,18 +279,18 @@ class PatternSource:
                 raise _Absent(redacted(f"Tiled is away ({type(error).__name__}: {error})")) from None
         return self._tiled
 
-    def _read(self, client: Any, uid: str) -> Pattern:
-        """Read a run that somebody writes, once its stop document is there."""
+    def _read(self, client: Any, uid: str, *, ended: bool) -> Pattern:
+        """Read a run; `ended`: once its stop document is there."""
 
         def read() -> Pattern:
             deadline = time.monotonic() + self._wait
-            while uid not in client or not (run := client[uid]).metadata.get("stop"):
+            while True:
+                run = client.get(uid)
+                if run is not None and (not ended or run.metadata.get("stop")):
+                    return read_pattern(run, keys=self._keys, radiation=self._radiation)
                 if time.monotonic() > deadline:
                     raise _Absent("Tiled does not have the run, or not its end")
                 time.sleep(0.1)
-            return read_pattern(run, keys=self._keys, radiation=self._radiation)
-
-        from eg_agent.errors import EgAgentError
 
         try:
             return within(2.0 * self._wait + 2.0, read)

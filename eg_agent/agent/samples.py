@@ -4,16 +4,63 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from eg_agent.decide.state import State
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.records.ledger import DecisionRow
+from eg_agent.values import VALUE_CONFIG
 
 #: Samples remembered; older ones are begun anew should they come back.
 _REMEMBERED = 500
 
-#: Merged patterns kept in memory; those of other samples are read again when needed.
+#: Merged patterns of `ingest` kept in memory; those of runs are kept by the worker, or read again.
 _PATTERNS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What was known of a sample before its new measurements; plain JSON types cross to the worker.
+
+    before: state after the last decision on the sample, None for its first measurement. total: seconds
+    spent on the shift so far; moved: seconds that bringing the sample took.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    before: State | None = None
+    total: float = 0.0
+    moved: float = 0.0
+
+    def after(
+        self,
+        name: str,
+        *,
+        measurements: int,
+        seconds: float,
+        seconds_per_point: float | None,
+        samples_left: int | None,
+    ) -> State:
+        """The state after `measurements` new runs that took `seconds` together."""
+        if self.before is None:
+            return State(
+                sample=name,
+                sample_seconds=seconds,
+                total_seconds=self.total + self.moved + seconds,
+                repeats=measurements - 1,
+                samples_left=samples_left,
+                seconds_per_point=seconds_per_point,
+            )
+        return replace(
+            self.before,
+            sample_seconds=self.before.sample_seconds + seconds,
+            total_seconds=self.total + seconds,
+            repeats=self.before.repeats + measurements,
+            samples_left=samples_left,
+            seconds_per_point=seconds_per_point or self.before.seconds_per_point,
+        )
 
 
 @dataclass
@@ -45,37 +92,11 @@ class SampleBook:
             old.pattern = None
         return page
 
-    def state(
-        self,
-        shift: str,
-        name: str,
-        *,
-        measurements: int,
-        seconds: float,
-        seconds_per_point: float | None,
-        samples_left: int | None,
-    ) -> State:
-        """The state after `measurements` new runs that took `seconds` together."""
-        before = self.sample(shift, name).state
+    def context(self, shift: str, name: str) -> Context:
+        """What `Context.after` needs to know of the sample and its shift."""
         total = self._totals.get(shift, 0.0) if shift else 0.0
-        if before is None:
-            moved = self._sample_change if total else 0.0
-            return State(
-                sample=name,
-                sample_seconds=seconds,
-                total_seconds=total + moved + seconds,
-                repeats=measurements - 1,
-                samples_left=samples_left,
-                seconds_per_point=seconds_per_point,
-            )
-        return replace(
-            before,
-            sample_seconds=before.sample_seconds + seconds,
-            total_seconds=total + seconds,
-            repeats=before.repeats + measurements,
-            samples_left=samples_left,
-            seconds_per_point=seconds_per_point or before.seconds_per_point,
-        )
+        before = self.sample(shift, name).state
+        return Context(before, total, self._sample_change if total and before is None else 0.0)
 
     def record(self, row: DecisionRow) -> None:
         """Take a decision into the book: when it is made, and again when a ledger is read."""

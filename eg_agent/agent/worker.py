@@ -7,6 +7,7 @@ without a main guard would run its scans twice.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -17,10 +18,14 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from eg_agent.agent.readings import Places, Readings, ToRead
 from eg_agent.decide.state import State
+from eg_agent.errors import EgAgentError
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns.pattern import Pattern
+from eg_agent.records.child import answers
 from eg_agent.records.ledger import Policy, for_record
+from eg_agent.records.run_data import NotAPattern
 from eg_agent.values import from_dict, from_json, to_dict, to_json
 
 Cell = tuple[float, float, float, float, float, float]
@@ -52,33 +57,73 @@ def resolve(path: str) -> Callable[..., Any]:
 
 
 def task(
-    pattern: Pattern, cell: Cell | None, state: State, policy: Policy, run_uid: str, mode: str
+    what: Pattern | ToRead, cell: Cell | None, state: State | None, policy: Policy, run_uid: str, mode: str
 ) -> dict[str, Any]:
-    """One question to the worker as plain JSON types."""
-    return {
-        "pattern": to_dict(pattern),
+    """One question to the worker as plain JSON types: a pattern with its state, or runs to be read."""
+    question: dict[str, Any] = {
         "cell": None if cell is None else list(cell),
-        "state": to_dict(state),
         "policy": to_dict(policy),
         "run_uid": run_uid,
         "mode": mode,
     }
+    if isinstance(what, Pattern):
+        assert state is not None
+        return {**question, "pattern": to_dict(what), "state": to_dict(state)}
+    return {**question, "runs": to_dict(what)}
 
 
-def answer(identifier: Identifies, question: dict[str, Any]) -> dict[str, Any]:
-    """Identify and decide. The decider sees the identification as the ledger will hold it."""
-    cell = question["cell"]
-    pattern = from_dict(Pattern, question["pattern"])
-    found = identifier.identify(pattern, cell=None if cell is None else tuple(cell))  # type: ignore[arg-type]
-    recorded = from_json(Identification, to_json(for_record(found)))
-    decision = (
-        from_dict(Policy, question["policy"])
-        .decider()
-        .decide(
-            recorded, from_dict(State, question["state"]), run_uid=question["run_uid"], mode=question["mode"]
+class Brain:
+    """What the worker holds: the identifier, what it has read, and its last answer."""
+
+    def __init__(self, identifier: Identifies, readings: Readings | None = None) -> None:
+        self._identifier = identifier
+        self._readings = readings
+        self._last: tuple[str, Identification] | None = None
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Read, identify, decide. The decider sees the identification as the ledger will hold it.
+
+        Runs that hold no pattern, or none that can be read, are an answer, too: `not_a_pattern`,
+        `unreadable` with the reason.
+        """
+        policy = from_dict(Policy, question["policy"])
+        told: dict[str, Any] = {}
+        if "runs" in question:
+            assert self._readings is not None
+            try:
+                reading = self._readings.read(from_dict(ToRead, question["runs"]), policy)
+            except NotAPattern as error:
+                return {"not_a_pattern": str(error)}
+            except EgAgentError as error:
+                return {"unreadable": str(error)}
+            pattern, state = reading.whole, reading.state
+            told = {"pattern_from": reading.where, "problem": reading.problem, "points": len(pattern)}
+        else:
+            pattern, state = from_dict(Pattern, question["pattern"]), from_dict(State, question["state"])
+        cell = question["cell"]
+        recorded = self._identify(pattern, None if cell is None else tuple(cell))  # type: ignore[arg-type]
+        decision = policy.decider().decide(
+            recorded, state, run_uid=question["run_uid"], mode=question["mode"]
         )
-    )
-    return {"identification": to_dict(recorded), "decision": to_dict(decision)}
+        return {
+            **told,
+            "identification": to_dict(recorded),
+            "decision": to_dict(decision),
+            "state": to_dict(state),
+        }
+
+    def _identify(self, pattern: Pattern, cell: Cell | None) -> Identification:
+        """The identification; for the pattern of the last question, its answer (a look at a run's end)."""
+        text = f"{pattern.uid}|{pattern.source}|{pattern.covered}|{cell}|{pattern.counting_time is None}"
+        digest = hashlib.sha256(text.encode())
+        if pattern.counting_time is not None:
+            digest.update(pattern.counting_time.tobytes())
+        if self._last is not None and self._last[0] == digest.hexdigest():
+            return self._last[1]
+        found = self._identifier.identify(pattern, cell=cell)
+        recorded = from_json(Identification, to_json(for_record(found)))
+        self._last = (digest.hexdigest(), recorded)
+        return recorded
 
 
 def _read_lines(into: SimpleQueue[str]) -> None:
@@ -89,14 +134,7 @@ def _read_lines(into: SimpleQueue[str]) -> None:
 
 def main() -> None:
     """Serve until standard input ends."""
-    # Whatever a library prints must not end up among the answers.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def say(message: dict[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
-
+    say = answers()
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_lines, args=(lines,), daemon=True).start()
     settings = json.loads(lines.get())
@@ -106,16 +144,22 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(settings["nice"])
     started = time.monotonic()
+    readings = None
     try:
+        if settings["places"] is not None:
+            source = from_dict(Places, settings["places"]).source()
+            source.warm()
+            readings = Readings(source)
         identifier: Identifies = resolve(settings["identifier"])(**settings["settings"])
     except Exception as error:
         say({"failed": f"{type(error).__name__}: {error}"})
         raise SystemExit(1) from error
+    brain = Brain(identifier, readings)
     say({"ready": time.monotonic() - started})
     while True:
         question = json.loads(lines.get())
         try:
-            say({"id": question["id"], **answer(identifier, question)})
+            say({"id": question["id"], **brain.answer(question)})
         except Exception as error:
             say({"id": question["id"], "error": f"{type(error).__name__}: {error}"})
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eg_agent.records.run_data import DataKeys, NotAPattern, RunData, RunDocuments
     from eg_agent.records.tiled_client import redacted
     from eg_agent.records.writer import TiledDocumentWriter, WriterState
+    from eg_agent.records.writer_process import WriterProcess
 
 _WHERE = {
     "embedded": ("EmbeddedTiled",),
@@ -42,6 +43,7 @@ _WHERE = {
     "run_data": ("DataKeys", "NotAPattern", "RunData", "RunDocuments"),
     "tiled_client": ("redacted",),
     "writer": ("TiledDocumentWriter", "WriterState"),
+    "writer_process": ("WriterProcess",),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -58,6 +60,7 @@ __all__ = [
     "RunData",
     "RunDocuments",
     "TiledDocumentWriter",
+    "WriterProcess",
     "WriterState",
     "ledger_schema",
     "merge",

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -142,9 +142,8 @@ class Journal:
             return
         with open(path, "rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError, KeyError):
-                    row = json.loads(line)
-                    yield Entry(row["n"], row["name"], row["doc"])
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    yield decode(line)
 
     def runs(self) -> list[str]:
         """The uids of all runs on disk, oldest first."""
@@ -169,6 +168,15 @@ class Journal:
                     found.setdefault(row["run"], {}).update(row)
         return found
 
+    def keep(self, run: str, what: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Keep something else about a run beside its documents, as JSON lines; replaces what was kept.
+
+        `live/<run uid>.jsonl` for what = "live". Raises OSError.
+        """
+        folder = self.directory / what
+        folder.mkdir(exist_ok=True)
+        (folder / f"{run}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
     def close(self) -> None:
         """Sync and close all files; runs that are still open stay without a stop document."""
         with self._lock:
@@ -176,6 +184,41 @@ class Journal:
                 self.sync()
             for run in list(self._open):
                 self._close(run)
+
+
+class Tail:
+    """The documents of a run as they are appended, also by another process. Not thread-safe."""
+
+    def __init__(self, journal: Journal, run: str) -> None:
+        self._path = journal.path(run)
+        self._read = 0
+
+    def new(self) -> list[Entry]:
+        """The documents since the last call; a line cut short by a full disk is left out."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        found: list[Entry] = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                found.append(decode(line))
+        return found
+
+
+def decode(line: bytes) -> Entry:
+    """A line of the journal; raises ValueError, KeyError or TypeError for one that is none."""
+    import orjson
+
+    try:
+        row = orjson.loads(line)
+    except ValueError:  # NaN and Infinity, which only Python's own reader takes
+        row = json.loads(line)
+    return Entry(row["n"], row["name"], row["doc"])
 
 
 def encode(name: str, doc: Mapping[str, Any], n: int) -> bytes:

@@ -34,6 +34,21 @@ def connect(uri: str) -> Any:
     return from_uri(uri)
 
 
+def address_of(tiled: Any) -> str | None:
+    """The URI, key included, under which another process reaches the same Tiled; None when it cannot.
+
+    A client inside this process (`Context.from_app`), or one that logged in as a person, cannot be handed on.
+    """
+    if isinstance(tiled, str):
+        return tiled
+    context = tiled.context
+    if getattr(context.http_client, "app", None) is not None:
+        return None
+    if context.api_key is None:
+        return str(tiled.uri) if not context.server_info.authentication.required else None
+    return f"{tiled.uri}?api_key={context.api_key}"
+
+
 def reachable(tiled: Any, timeout: float = 5.0) -> str:
     """ "" when the Tiled behind a client or URI answers, else what is wrong, in a few words."""
     import httpx

@@ -30,6 +30,9 @@ from eg_agent.records.tiled_client import (
 
 _log = logging.getLogger(__name__)
 
+#: Seconds that a document which the disk refused may take to come by another way.
+_GAP_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class WriterState:
@@ -61,6 +64,7 @@ class _Run:
     next_n: int = 0
     behind: bool = False
     wanted: bool = False
+    gap_since: float = 0.0
     client: ResumingClient | None = None
     write: Callable[[str, dict[str, Any]], None] | None = None
     held: dict[int, tuple[str, dict[str, Any]]] = field(default_factory=dict)
@@ -73,6 +77,7 @@ class TiledDocumentWriter:
     queue_size: documents held in memory; more go by way of the journal.
     retry_seconds: how often an absent Tiled is asked again.
     on_change: called from the thread with the state when Tiled goes, comes back or refuses a run.
+    on_settled: called with a run, and whether it is in Tiled by us, when there is nothing left to do for it.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class TiledDocumentWriter:
         retry_seconds: float = 5.0,
         segments: Segments | None = None,
         on_change: Callable[[WriterState], None] | None = None,
+        on_settled: Callable[[str, bool], None] | None = None,
     ) -> None:
         self.journal = journal
         self._tiled = tiled
@@ -92,6 +98,7 @@ class TiledDocumentWriter:
         self._retry_seconds = retry_seconds
         self._segments = segments or Segments()
         self._on_change = on_change
+        self._on_settled = on_settled
         self._changed = threading.Condition()
         self._runs: dict[str, _Run] = {}
         self._done: dict[str, bool] = {}
@@ -138,6 +145,11 @@ class TiledDocumentWriter:
                 lost=self._lost,
                 error=self._error,
             )
+
+    @property
+    def asked(self) -> bool:
+        """Whether Tiled was asked at all, so that `state.connected` means something."""
+        return self._checked > 0
 
     @property
     def client(self) -> Any:
@@ -263,6 +275,8 @@ class TiledDocumentWriter:
         while len(self._done) > 10_000:
             self._done.pop(next(iter(self._done)))
         self._changed.notify_all()
+        if self._on_settled is not None:
+            self._on_settled(run.uid, done)
 
     def _failed(self, run: _Run, error: Exception) -> None:
         """Tiled is away, or will not have this run: tell the two apart by asking whether it answers."""
@@ -342,6 +356,9 @@ class TiledDocumentWriter:
         held = dict(run.held)
         entries = {entry.n: (entry.name, entry.doc) for entry in self.journal.documents(run.uid)}
         for n, (name, doc) in sorted({**entries, **held}.items()):
+            if n > run.next_n and not self._gives_up(run):
+                run.behind = True
+                return
             if not self._send(run, n, name, doc):
                 return
         if run.client is not None:
@@ -353,6 +370,12 @@ class TiledDocumentWriter:
         if not entries and not held:
             with self._changed:
                 self._settle(run, done=False)
+
+    def _gives_up(self, run: _Run) -> bool:
+        """Whether a document that is in neither the journal nor memory will not come any more."""
+        now = time.monotonic()
+        run.gap_since = run.gap_since or now
+        return self._closing.is_set() or now - run.gap_since > _GAP_SECONDS
 
     def _finish(self) -> None:
         """Last: what is behind is sent if Tiled is there; unfinished runs are flushed."""

@@ -1,0 +1,217 @@
+"""`python tests/bench/agent.py [--what PART ...] [--json]`: what the agent takes of a scan, and how soon it answers.
+
+share     8,192 points an event: seconds of the RunEngine's thread that the agent takes of a document, and the
+          time from event to event, beside the same scan without the agent and beside bluesky's TiledWriter
+step      a step scan of 4,250 points, its rate beside the same scan without the agent
+decision  stop document to decision with the cell known, verification included, the real network and fit
+runs      many short runs in one session: memory and threads after the first hundred and at the end
+
+Scans with and without are interleaved, so that a busy machine slows both; what counts are the ratios. The
+Tiled server, the writer and the worker are processes of their own, as they are for a user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+    _root = Path(__file__).resolve().parents[2]
+    sys.path[:0] = [str(_root), str(_root / "tests" / "beamline")]
+
+import numpy as np
+
+#: Points of a trace; events of a scan of traces; seconds between frames.
+POINTS, FRAMES, EXPOSURE = 8192, 120, 0.05
+STEPS = 4250
+
+
+def engine() -> Any:
+    """A RunEngine without anything that is not asked for."""
+    import logging
+
+    from bluesky import RunEngine
+
+    logging.getLogger("bluesky").setLevel(logging.WARNING)
+    return RunEngine({}, call_returns_result=False)
+
+
+@contextmanager
+def agent_on(RE: Any, uri: str | None, folder: Path, **settings: Any) -> Iterator[Any]:
+    """An agent that is warm; not subscribed."""
+    from eg_agent.agent import Agent
+
+    settings = {"announce": None, "listeners": (), "tiled_wait": 30.0, **settings}
+    with Agent(uri, records=folder, **settings) as agent:
+        agent.wait(180)
+        warm(RE, agent)
+        yield agent
+
+
+def warm(RE: Any, agent: Any) -> None:
+    """One run through everything, so that imports and connections are not timed."""
+    from beamline import TraceDetector
+    from bluesky.plans import count
+
+    token = RE.subscribe(agent)
+    RE(count([TraceDetector(name="det", n=501)]))
+    agent.wait(180)
+    RE.unsubscribe(token)
+
+
+def traces(RE: Any) -> np.ndarray:
+    """[n - 1] seconds between the events of a scan of whole traces, exposure taken off."""
+    import bluesky.plan_stubs as bps
+    import bluesky.preprocessors as bpp
+    from beamline import TraceDetector
+
+    detector = TraceDetector(name="det", n=POINTS)
+    times: list[float] = []
+
+    @bpp.run_decorator(md={"sample": "bench"})
+    def plan() -> Any:
+        for _ in range(FRAMES):
+            yield from bps.sleep(EXPOSURE)
+            before = time.perf_counter()
+            yield from bps.trigger_and_read([detector])
+            times.append(time.perf_counter() - before)
+
+    RE(plan())
+    return np.array(times[1:])
+
+
+def steps(RE: Any, exposure: float) -> float:
+    """Points a second of a step scan."""
+    import bluesky.plan_stubs as bps
+    import bluesky.preprocessors as bpp
+    from beamline import PointDetector
+    from ophyd.sim import SynAxis
+
+    tth, detector = SynAxis(name="tth"), PointDetector(name="det")
+    detector.motor = tth
+
+    @bpp.run_decorator(md={"sample": "bench", "wavelength": 1.5406, "motors": ["tth"]})
+    def plan() -> Any:
+        for angle in np.round(np.linspace(5.0, 90.0, STEPS), 6):
+            yield from bps.checkpoint()
+            yield from bps.mv(tth, angle)
+            if exposure:
+                yield from bps.sleep(exposure)
+            yield from bps.trigger_and_read([detector, tth])
+
+    started = time.perf_counter()
+    RE(plan())
+    return STEPS / (time.perf_counter() - started)
+
+
+def share(uri: str, folder: Path, repeats: int) -> dict[str, float]:
+    """What the agent takes of an event with 8,192 points; milliseconds."""
+    from bluesky.callbacks.tiled_writer import TiledWriter
+    from tiled.client import from_uri
+
+    RE = engine()
+    taken: list[float] = []
+    bare: list[np.ndarray] = []
+    with_agent: list[np.ndarray] = []
+    with agent_on(RE, uri, folder / "share") as agent:
+        for _ in range(repeats):
+            token = RE.subscribe(timed(agent, taken))
+            with_agent.append(traces(RE))
+            agent.wait(120)
+            RE.unsubscribe(token)
+            bare.append(traces(RE))
+        lost = agent.writer.state.lost
+    token = RE.subscribe(TiledWriter(from_uri(uri), batch_size=1))
+    other = traces(RE)
+    RE.unsubscribe(token)
+    without, withit = np.concatenate(bare), np.concatenate(with_agent)
+    return {
+        "points": POINTS,
+        "events": len(withit),
+        "callback_ms_median": ms(np.median(taken)),
+        "callback_ms_p99": ms(np.quantile(taken, 0.99)),
+        "event_ms_p99": ms(np.quantile(withit, 0.99)),
+        "event_without_ms_p99": ms(np.quantile(without, 0.99)),
+        "share_ms_p99": ms(np.quantile(withit, 0.99) - np.quantile(without, 0.99)),
+        "share_ms_median": ms(np.median(withit) - np.median(without)),
+        "tiled_writer_event_ms_p99": ms(np.quantile(other, 0.99)),
+        "less_than_tiled_writer": float(np.median(other) / np.median(withit)),
+        "documents_lost": lost,
+    }
+
+
+def timed(agent: Any, taken: list[float]) -> Callable[[str, Any], None]:
+    """The agent as a callback that notes the seconds of each event."""
+
+    def call(name: str, doc: Any) -> None:
+        before = time.perf_counter()
+        agent(name, doc)
+        if name == "event":
+            taken.append(time.perf_counter() - before)
+
+    return call
+
+
+def step(uri: str, folder: Path, repeats: int) -> dict[str, float]:
+    """What a step scan loses of its rate: at full speed, and with 20 ms a point."""
+    RE = engine()
+    found: dict[str, float] = {"points": STEPS}
+    with agent_on(RE, uri, folder / "step") as agent:
+        for name, exposure in (("full_speed", 0.0), ("20_ms_a_point", 0.02)):
+            ratios = []
+            for _ in range(repeats if not exposure else 1):
+                token = RE.subscribe(agent)
+                rate = steps(RE, exposure)
+                agent.wait(240)
+                RE.unsubscribe(token)
+                ratios.append(rate / steps(RE, exposure))
+            found[f"rate_ratio_{name}"] = float(np.median(ratios))
+            found[f"points_a_second_{name}"] = rate
+        found["documents_lost"] = agent.writer.state.lost
+    return found
+
+
+def ms(seconds: Any) -> float:
+    """Milliseconds, to a microsecond."""
+    return round(1e3 * float(seconds), 3)
+
+
+PARTS: dict[str, Callable[[str, Path, int], dict[str, float]]] = {"share": share, "step": step}
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--what", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
+    parser.add_argument("--repeats", type=int, default=3, help="scans with and without, each")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    from eg_agent.records import EmbeddedTiled
+
+    found = {}
+    with tempfile.TemporaryDirectory() as folder, EmbeddedTiled() as tiled:
+        for part in arguments.what:
+            found[part] = PARTS[part](tiled.uri, Path(folder), arguments.repeats)
+            if not arguments.json:
+                for name, value in found[part].items():
+                    sys.stdout.write(f"{part:9} {name:28} {value:10.4g}\n")
+                sys.stdout.flush()
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
