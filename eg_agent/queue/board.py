@@ -107,6 +107,10 @@ class Board(Proposals, Protocol):
         """Lines of the ledger that others have shared since the last call."""
         ...
 
+    def rewind(self) -> None:
+        """Let `news` begin with the oldest line again."""
+        ...
+
     def close(self) -> None:
         """Give the lease back."""
         ...
@@ -202,6 +206,9 @@ class FolderBoard(FolderProposals):
 
     def news(self) -> list[bytes]:
         return []
+
+    def rewind(self) -> None:
+        pass
 
     def close(self) -> None:
         if self._lock is not None:

@@ -239,6 +239,9 @@ class RedisBoard(RedisProposals):
             self._last = entries[-1][0]
             found += [fields["line"].encode() for _, fields in entries]
 
+    def rewind(self) -> None:
+        self._last = "0"
+
     def answers(self) -> dict[str, str]:
         """What the board says of runs: `claimed <token>` or `answered <decision id>`, by uid."""
         with self._asking() as store:

@@ -155,7 +155,7 @@ class QueueLoop:
             self._demote()
             self.ledger.follow()
             return False
-        self.ledger.follow()
+        self.ledger.resync()
         if self.agent is None:
             self.agent = self._make_agent()
             _log.info("acting on shift %s, mode %s", self.settings.shift.name, self.mode)

@@ -56,6 +56,17 @@ class SharedLedger:
                     self.ledger.append(row)
         self.read()
 
+    def resync(self) -> None:
+        """Compare with the whole board again: it may have lost what was shared (a store without a disk)."""
+        self.board.rewind()
+        self._there.clear()
+        self.follow()
+        self._unpublished = (
+            [line for line in self.ledger.path.read_bytes().splitlines() if line.strip()]
+            if self.ledger.path.exists()
+            else []
+        )
+
     def publish(self) -> None:
         """Share what is not shared yet. Raises BoardAway, LeaseLost."""
         self.read()
@@ -68,6 +79,7 @@ class SharedLedger:
                     self._withdraw(refused)
             self._there.add(_mark(line))
             self._unpublished.pop(0)
+            self.read()
 
     def _withdraw(self, refused: AnsweredElsewhere) -> None:
         """A decision of ours that came too late is not carried out, and the ledger says so."""
