@@ -8,6 +8,7 @@ import typer
 
 from eg_agent.cli.decisions import decisions
 from eg_agent.cli.demo import demo
+from eg_agent.cli.doctor import doctor
 from eg_agent.cli.groups import groups
 from eg_agent.cli.identify import identify
 from eg_agent.cli.index import index
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
+app.command()(doctor)
 app.command()(groups)
 app.command()(identify)
 app.command()(index)

@@ -53,7 +53,12 @@ class AgentProcess(Server):
         return [sys.executable, "-m", "eg_agent.cli.main", "run", str(self.settings), *given]
 
     def environment(self) -> dict[str, str]:
-        paths = [str(ROOT), str(ROOT / "tests" / "beamline"), os.environ.get("PYTHONPATH", "")]
+        paths = [
+            str(ROOT),
+            str(ROOT / "tests" / "beamline"),
+            str(ROOT / "tests" / "queueserver"),
+            os.environ.get("PYTHONPATH", ""),
+        ]
         return {
             "TILED_API_KEY": self.facility.tiled.key,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
