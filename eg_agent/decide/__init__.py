@@ -2,14 +2,18 @@
 
 from eg_agent.decide.decider import Decider
 from eg_agent.decide.decision import ActionName, Decision
-from eg_agent.decide.limits import ENDING, MEASURING, Costs, Limits
+from eg_agent.decide.limits import ENDING, MEASURING, USUAL, Cost, Costs, Limits
+from eg_agent.decide.opening import opening
 from eg_agent.decide.settings import DecideSettings
-from eg_agent.decide.state import Look, State
+from eg_agent.decide.state import Asked, Look, State
 
 __all__ = [
     "ENDING",
     "MEASURING",
+    "USUAL",
     "ActionName",
+    "Asked",
+    "Cost",
     "Costs",
     "DecideSettings",
     "Decider",
@@ -17,4 +21,5 @@ __all__ = [
     "Limits",
     "Look",
     "State",
+    "opening",
 ]

@@ -20,17 +20,25 @@ A decision is a pure function of its inputs, the id included, so a ledger can be
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Literal
 
+from eg_agent.decide.actions import options, trust, weighed
 from eg_agent.decide.decision import ActionName, Decision
-from eg_agent.decide.gain import Plan, clip, count_plans, extend_plans, points_in
+from eg_agent.decide.gain import Plan, clip, count_plans, extend_plans, unfitted_plans
 from eg_agent.decide.limits import Costs, Limits
+from eg_agent.decide.predict import Forecast
+from eg_agent.decide.scene import scene_of
 from eg_agent.decide.settings import DecideSettings
 from eg_agent.decide.state import State
-from eg_agent.identify.identification import Identification
+from eg_agent.identify.identification import Identification, Measured
 from eg_agent.values import to_json
 
 Mode = Literal["observe", "propose", "act"]
+
+#: Repeats left from which the policy becomes choosy about how much one measurement tells, and how choosy it
+#: is before: every look costs its analysis, too.
+_FEW_REPEATS, _LEAST_SHARE = 3.0, 0.3
 
 
 class Decider:
@@ -68,6 +76,9 @@ class Decider:
                 reason=reason,
                 windows=plan.windows if plan else (),
                 seconds_per_point=plan.seconds_per_point if plan else None,
+                step=plan.step if plan else None,
+                moves=plan.moves if plan else 0,
+                dose=plan.dose if plan else 0.0,
                 cost=plan.cost if plan else (self.costs.sample_change if action == "next sample" else 0.0),
                 expected_gain=plan.rate if plan else 0.0,
                 sample=state.sample,
@@ -94,8 +105,7 @@ class Decider:
             return make(*self._end("ask a person", said, state))
         plan, why_not = self._best(identification, state)
         if plan is not None:
-            action: ActionName = "count longer" if plan.action == "count longer" else "extend range"
-            return make(action, _say(plan), plan)
+            return make(plan.action, _say(plan), plan)
         best = identification.top[0]
         said = f"{best.symbol} (group {best.group}) leads with {best.probability:.2f}, and {why_not}"
         wish: ActionName = "ask a person" if identification.verdict == "no confident match" else "next sample"
@@ -124,28 +134,58 @@ class Decider:
         per_point = measured.seconds_per_point or state.seconds_per_point
         if per_point is None:
             return None, "the counting time is not known, so that no longer one can be asked for"
-        args = (identification, measured, per_point, self.limits, self.costs, self.settings)
         plans = [
-            plan for plan in [*count_plans(*args), *extend_plans(*args)] if plan.action in self.limits.actions
+            plan
+            for plan in self._plans(identification, measured, per_point, state)
+            if plan.action in self.limits.actions
         ]
         if state.repeats >= self.limits.max_repeats:
             return None, f"it was measured again {state.repeats} times, as often as the limits allow"
         left = self.limits.left(state)
-        affordable = [
-            plan
-            for plan in plans
-            if plan.cost <= left and plan.seconds_per_point <= self.limits.max_seconds_per_point
-        ]
+        affordable = [plan for plan in plans if self._fits(plan, state, left)]
         worth = [plan for plan in affordable if plan.gain >= self.settings.smallest_gain]
         if worth:
             # The number of repeats is limited too: the best rate belongs to a glance that tells little.
-            enough = self.settings.share_of_best * max(plan.gain for plan in worth)
+            repeats = self.limits.max_repeats - state.repeats
+            share = self.settings.share_of_best * min(1.0, max(_LEAST_SHARE, _FEW_REPEATS / repeats))
+            enough = share * max(plan.gain for plan in worth)
             return max((plan for plan in worth if plan.gain >= enough), key=lambda plan: plan.rate), ""
         if any(plan.gain >= self.settings.smallest_gain for plan in plans):
             return None, f"what would help does not fit into the limits ({left:.0f} s are left)"
         promised = max((plan.gain for plan in affordable), default=0.0)
         return None, (
             f"no further measurement promises {self.settings.smallest_gain:g} nats (the best: {promised:.2g})"
+        )
+
+    def _plans(
+        self, identification: Identification, measured: Measured, per_point: float, state: State
+    ) -> list[Plan]:
+        """What could be measured next, with what it costs and promises."""
+        scene = scene_of(identification, self.limits.two_theta, self.settings)
+        if scene is not None and scene.two_theta.size and not self.costs.whole_trace:
+            forecast = Forecast(scene, draws=self.settings.draws, enough=self.settings.enough)
+            found = options(scene, measured, per_point, self.limits, self.settings)
+            doubt = self.settings.wrong_stop * (1.0 - float(forecast.now.max()))
+            return [
+                replace(plan, gain=plan.gain * trust(plan.windows, state))
+                for plan in weighed(found, forecast, self.costs)
+                # worth its time: the share of the doubt that it is expected to remove
+                if plan.cost <= doubt * plan.gain / max(forecast.entropy, 1e-9)
+            ]
+        if identification.evidence is not None and identification.evidence.status == "not fitted":
+            return unfitted_plans(identification, measured, per_point, self.limits, self.costs, self.settings)
+        args = (identification, measured, per_point, self.limits, self.costs, self.settings)
+        return [*count_plans(*args), *extend_plans(*args)]
+
+    def _fits(self, plan: Plan, state: State, left: float) -> bool:
+        """Whether a plan keeps to all limits of time, dose, moves and counting time."""
+        moves = self.limits.max_moves
+        return (
+            plan.cost <= left
+            and plan.seconds_per_point <= self.limits.max_seconds_per_point
+            and (moves is None or plan.moves <= moves)
+            and plan.dose <= self.limits.dose_left(state)
+            and (plan.step is None or plan.step >= self.limits.smallest_step)
         )
 
     def _longer(self, identification: Identification, state: State) -> Plan | None:
@@ -161,10 +201,20 @@ class Decider:
             return None
         windows = clip(seen.windows, self.limits.two_theta)
         seconds = min(self.settings.weak_ratio * per_point, self.limits.max_seconds_per_point)
-        cost = self.costs.measurement(points_in(windows, seen.step), seconds)
-        if not windows or state.repeats >= self.limits.max_repeats or cost > self.limits.left(state):
+        cost = self.costs.of(windows, seen.step, seconds)
+        plan = Plan(
+            "count longer",
+            windows,
+            seconds,
+            0.0,
+            cost.seconds,
+            "the whole range",
+            moves=cost.moves,
+            dose=cost.dose,
+        )
+        if not windows or state.repeats >= self.limits.max_repeats:
             return None
-        return Plan("count longer", windows, seconds, 0.0, cost, "the whole range")
+        return plan if self._fits(plan, state, self.limits.left(state)) else None
 
     def _end(self, wish: ActionName, said: str, state: State) -> tuple[ActionName, str]:
         """An allowed ending, `wish` if possible, and the sentence that says so."""

@@ -9,7 +9,9 @@ from pydantic import ConfigDict
 
 from eg_agent.values import VALUE_CONFIG
 
-ActionName = Literal["count longer", "extend range", "next sample", "stop", "ask a person"]
+ActionName = Literal[
+    "count longer", "extend range", "finer step", "repeat all", "spin", "next sample", "stop", "ask a person"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,10 @@ class Decision:
 
     decision_id: unique; a retry of the same decision carries the same id and the next attempt.
     windows: (low, high) in degrees 2-theta to measure; empty for actions that move on.
-    seconds_per_point: counting time of the measurement asked for.
-    cost: estimated seconds, motor moves and overhead included.
+    seconds_per_point: counting time of the measurement asked for; step: degrees, None for that of the scan
+        before.
+    cost: estimated seconds, motor moves and overhead included; moves: motor moves; dose: in the unit of
+        `Costs.dose_rate`.
     expected_gain: expected information gain in nats a second.
     default: made because no answer came in time, not from an identification.
     """
@@ -39,3 +43,6 @@ class Decision:
     run_uid: str = ""
     mode: Literal["observe", "propose", "act"] = "act"
     default: bool = False
+    step: float | None = None
+    moves: int = 0
+    dose: float = 0.0

@@ -19,9 +19,11 @@ next posterior decides), and their constants are settings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from eg_agent.decide.decision import ActionName
 from eg_agent.decide.limits import Costs, Limits
 from eg_agent.decide.settings import DecideSettings
 from eg_agent.identify.identification import Identification, Measured, Settle
@@ -30,17 +32,24 @@ from eg_agent.patterns.radiation import CU_KALPHA1
 
 Window = tuple[float, float]
 
+#: Counts in the strongest point from which a fit that fails is no longer laid to counting alone, and degrees
+#: that the range is then extended by at a time.
+UNFITTED_COUNTS, FURTHER_DEGREES = 1000.0, 15.0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A measurement that could be asked for, with its expected gain (nats) and cost (seconds)."""
+    """A measurement that could be asked for: expected gain (nats), cost (seconds), motor moves, dose."""
 
-    action: str
+    action: ActionName
     windows: tuple[Window, ...]
     seconds_per_point: float
     gain: float
     cost: float
     about: str
+    step: float | None = None
+    moves: int = 0
+    dose: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -132,8 +141,8 @@ def count_plans(
                     decisive,
                     seconds,
                     reflections_gain(identification, settles, seconds / base),
-                    costs.measurement(points_in(decisive, measured.step), seconds),
-                    f"{names} at {_windows(decisive)} deg",
+                    **_cost(costs, decisive, measured.step, seconds),
+                    about=f"{names} at {_windows(decisive)} deg",
                 )
             )
         if whole and identification.evidence_only is None:
@@ -144,8 +153,8 @@ def count_plans(
                     whole,
                     seconds,
                     counting_gain(h, measured, seconds / seconds_per_point, settings),
-                    costs.measurement(points_in(whole, measured.step), seconds),
-                    f"the whole range, {_windows(whole)} deg,",
+                    **_cost(costs, whole, measured.step, seconds),
+                    about=f"the whole range, {_windows(whole)} deg,",
                 )
             )
     return plans
@@ -175,10 +184,66 @@ def extend_plans(
             missing,
             seconds_per_point,
             extending_gain(h, measured, added, settings),
-            costs.measurement(points_in(missing, measured.step), seconds_per_point),
-            f"{_windows(missing)} deg",
+            **_cost(costs, missing, measured.step, seconds_per_point),
+            about=f"{_windows(missing)} deg",
         )
     ]
+
+
+def unfitted_plans(
+    identification: Identification,
+    measured: Measured,
+    seconds_per_point: float,
+    limits: Limits,
+    costs: Costs,
+    settings: DecideSettings,
+) -> list[Plan]:
+    """What may make a fit stand that does not yet: longer counting of all that was measured, or more range.
+
+    A fit that fails at few counts or on few lines may stand with more of them; one that fails at
+    `UNFITTED_COUNTS` counts and more has another reason, and what counting promises fades.
+    """
+    assert identification.log_probability is not None
+    h = settings.unfitted * entropy(identification.log_probability)
+    counts = measured.strongest_counts
+    hope = 1.0 if counts is None else 1.0 / (1.0 + counts / UNFITTED_COUNTS)
+    whole = clip(measured.windows, limits.two_theta)
+    plans: list[Plan] = []
+    for ratio in settings.exposures if whole else ():
+        seconds = min(ratio * seconds_per_point, limits.max_seconds_per_point)
+        more = seconds / (seconds + seconds_per_point)
+        plans.append(
+            Plan(
+                "repeat all",
+                whole,
+                seconds,
+                h * hope * more,
+                **_cost(costs, whole, measured.step, seconds),
+                about=f"all that was measured, {len(whole)} window(s),",
+            )
+        )
+    top = _canonical_window(measured, limits.two_theta)[1]
+    last = max((high for _, high in whole), default=limits.two_theta[0])
+    if top - last >= settings.smallest_gap:
+        further: tuple[Window, ...] = ((last, min(top, last + FURTHER_DEGREES)),)
+        seconds = min(seconds_per_point, limits.max_seconds_per_point)
+        plans.append(
+            Plan(
+                "extend range",
+                further,
+                seconds,
+                h * hope * 0.2,
+                **_cost(costs, further, measured.step, seconds),
+                about=f"{_windows(further)} deg",
+            )
+        )
+    return plans
+
+
+def _cost(costs: Costs, windows: tuple[Window, ...], step: float, seconds: float) -> dict[str, Any]:
+    """The parts of a plan that say what it takes."""
+    cost = costs.of(windows, step, seconds)
+    return {"cost": cost.seconds, "moves": cost.moves, "dose": cost.dose}
 
 
 def uncovered(windows: tuple[Window, ...], wanted: Window, smallest: float) -> tuple[Window, ...]:

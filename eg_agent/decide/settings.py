@@ -27,6 +27,12 @@ class DecideSettings:
         the noise.
     scan_power: share of the entropy that a whole scan is expected to remove.
     smallest_gap: degrees; narrower unmeasured gaps are left alone.
+    smallest_weight: probability below which a group is no hypothesis to predict from.
+    draws: of truths, for the expected gain. enough: probability of one group that decides the sample.
+    wrong_stop: seconds that a wrong or an unfinished answer costs. A measurement has to be worth its time: it
+        may cost no more than this times the doubt (1 - probability of the best answer) that it is expected
+        to remove, in proportion to the entropy.
+    unfitted: share of the entropy that a fit is expected to remove where none stands yet.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -39,14 +45,19 @@ class DecideSettings:
     weak_ratio: float = 3.0
     scan_power: float = 0.5
     smallest_gap: float = 2.0
+    smallest_weight: float = 1e-3
+    draws: int = 96
+    enough: float = 0.9
+    wrong_stop: float = 28800.0
+    unfitted: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.exposures or not all(0.0 < value < float("inf") for value in self.exposures):
             raise BadInput(f"exposures {self.exposures}: give at least one number above 0.")
-        for name in ("half_counts", "smallest_gap", "weak_ratio"):
+        for name in ("half_counts", "smallest_gap", "weak_ratio", "draws", "wrong_stop"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
-        for name in ("noise_share", "scan_power", "share_of_best"):
+        for name in ("noise_share", "scan_power", "share_of_best", "smallest_weight", "enough", "unfitted"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a share between 0 and 1.")
         if not self.smallest_gain >= 0.0:

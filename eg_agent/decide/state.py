@@ -30,6 +30,21 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A measurement of the sample that was carried out, with what it promised and what it told.
+
+    windows: degrees. promised: nats. told: nats by which the posterior's entropy changed, either way, or the
+    whole promise where another group leads since; None while nobody has looked.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    windows: tuple[tuple[float, float], ...]
+    promised: float
+    told: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What was spent, and what was seen.
 
@@ -40,6 +55,8 @@ class State:
     samples_left: samples that wait, None when it is not known.
     seconds_per_point: counting time of the last measurement, where the pattern does not say.
     history: one look a measurement of this sample, oldest first.
+    sample_dose: what this sample got so far, in the unit of `Costs.dose_rate`. spun: whether it was spun.
+    asked: what was measured of this sample since its first scan, oldest first.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -51,10 +68,17 @@ class State:
     samples_left: int | None = None
     seconds_per_point: float | None = None
     history: tuple[Look, ...] = ()
+    sample_dose: float = 0.0
+    spun: bool = False
+    asked: tuple[Asked, ...] = ()
 
     def seen(self, identification: Identification) -> State:
         """The state with one more look."""
-        return replace(self, history=(*self.history, look(identification)))
+        new = look(identification)
+        asked = self.asked
+        if asked and asked[-1].told is None and self.history:
+            asked = (*asked[:-1], replace(asked[-1], told=_told(self.history[-1], new, asked[-1].promised)))
+        return replace(self, history=(*self.history, new), asked=asked)
 
     def spent(self, decision: Decision, seconds: float | None = None) -> State:
         """The state after a measuring decision was carried out on the same sample.
@@ -68,21 +92,32 @@ class State:
             total_seconds=self.total_seconds + took,
             repeats=self.repeats + 1,
             seconds_per_point=decision.seconds_per_point or self.seconds_per_point,
+            sample_dose=self.sample_dose + decision.dose,
+            spun=self.spun or decision.action == "spin",
+            asked=(*self.asked, Asked(decision.windows, decision.expected_gain * decision.cost)),
         )
 
-    def measured(self, seconds: float, *, seconds_per_point: float | None = None) -> State:
+    def measured(self, seconds: float, *, seconds_per_point: float | None = None, dose: float = 0.0) -> State:
         """The state after the first measurement of the sample took `seconds`."""
         return replace(
             self,
             sample_seconds=self.sample_seconds + seconds,
             total_seconds=self.total_seconds + seconds,
             seconds_per_point=seconds_per_point or self.seconds_per_point,
+            sample_dose=self.sample_dose + dose,
         )
 
     def next_sample(self, sample: str, *, seconds: float = 0.0) -> State:
         """The state when `sample` comes into the beam, `seconds` after the last measurement."""
         left = None if self.samples_left is None else max(0, self.samples_left - 1)
         return State(sample=sample, total_seconds=self.total_seconds + seconds, samples_left=left)
+
+
+def _told(before: Look, after: Look, promised: float) -> float:
+    """Nats that the last measurement told, as `Asked` counts them."""
+    if before.entropy is None or after.entropy is None or before.group != after.group:
+        return promised
+    return abs(after.entropy - before.entropy)
 
 
 def look(identification: Identification) -> Look:

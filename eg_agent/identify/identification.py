@@ -76,6 +76,8 @@ class Measured:
     strongest_counts: counts in the strongest point: read off for raw counts, (intensity/sigma)^2
         where only standard errors are known, else None.
     wavelength: mean wavelength, angstrom.
+    counted: (low, high, seconds a point) of each run of equal counting time, degrees; empty where the time is
+        not known or is the same everywhere.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -87,6 +89,7 @@ class Measured:
     wavelength: float
     seconds_per_point: float | None = None
     strongest_counts: float | None = None
+    counted: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

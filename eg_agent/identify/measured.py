@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from eg_agent.identify.identification import Measured
@@ -27,7 +29,19 @@ def measured(pattern: Pattern) -> Measured:
         wavelength=pattern.radiation.mean_wavelength,
         seconds_per_point=None if counting_time is None else float(np.median(counting_time)),
         strongest_counts=_strongest_counts(pattern),
+        counted=_counted(pattern),
     )
+
+
+def _counted(pattern: Pattern) -> tuple[tuple[float, float, float], ...]:
+    """(low, high, seconds a point) of runs that were counted alike; empty where all of it was."""
+    seconds, x = pattern.counting_time, pattern.two_theta
+    if seconds is None or np.ptp(seconds) <= 1e-6 * float(np.max(seconds)):
+        return ()
+    change = np.abs(np.diff(seconds)) > 1e-6 * np.maximum(seconds[1:], seconds[:-1])
+    cut = change | ~measured_intervals(x, pattern.covered)
+    edges = np.concatenate([[0], np.flatnonzero(cut) + 1, [x.size]])
+    return tuple((float(x[a]), float(x[b - 1]), float(seconds[a])) for a, b in pairwise(edges))
 
 
 def seconds_a_point(pattern: Pattern, window: tuple[float, float]) -> tuple[float, int] | None:

@@ -48,6 +48,25 @@ class CandidateEvidence:
 
 
 @dataclass(frozen=True, eq=False)
+class LineTable:
+    """What the fit says of each line of the absence-free lattice, [k] in ascending angle, for predictions.
+
+    two_theta: degrees at the first wavelength; hkl: [k, 3] that names the line; fwhm: degrees.
+    intensity, sigma: area units of the pattern; the intensity is the unconstrained estimate and may be
+    negative. counting: 0 to 1, the share of sigma^2 that longer counting makes smaller; the rest is misfit.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
+
+    two_theta: FloatArray
+    hkl: tuple[tuple[int, int, int], ...]
+    fwhm: FloatArray
+    intensity: FloatArray
+    sigma: FloatArray
+    counting: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class FitCurve:
     """The Pawley fit on the pattern's own points, for pictures: degrees and the pattern's units."""
 
@@ -67,6 +86,7 @@ class Evidence:
     lattice: Bravais symbol, e.g. "oP", "hR".
     zero_shift: degrees 2-theta.
     candidates: best first by log_evidence.
+    lines: what a further measurement would start from; None without a fit.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -80,4 +100,5 @@ class Evidence:
     goodness_of_fit: float | None = None  #: Rwp / Rexp
     candidates: tuple[CandidateEvidence, ...] = ()
     fit: FitCurve | None = None
+    lines: LineTable | None = None
     seconds: float = 0.0

@@ -17,6 +17,7 @@ from eg_agent.verify.candidates import Candidate, candidate_settings, candidates
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
 from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of
 from eg_agent.verify.likelihood import Likelihood, marginal_likelihood
+from eg_agent.verify.line_table import line_table
 from eg_agent.verify.metric import (
     Cell,
     MetricSystem,
@@ -179,7 +180,12 @@ def _verified(
         f"{len(weighed)} settings of {len(found)} groups weighed, Rwp {quality.rwp:.1f} %"
     )
     return replace(
-        common, status="fitted", reason="; ".join([reason, *notes]) + ".", lattice=lattice, candidates=found
+        common,
+        status="fitted",
+        reason="; ".join([reason, *notes]) + ".",
+        lattice=lattice,
+        candidates=found,
+        lines=line_table(likelihood),
     )
 
 

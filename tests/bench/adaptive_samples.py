@@ -1,0 +1,137 @@
+"""Samples of `tests/bench/adaptive.py`, and the diffractometer that they are counted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eg_agent.decide import Costs
+from eg_agent.patterns import Pattern, Radiation, Source
+from eg_agent.records.merging import merge
+from eg_agent.symmetry import group
+from simulators import Crystal, computed_crystals, mineral_crystals
+from simulators.corpus import held_out
+from simulators.measurement import Rate, expected_rate
+from simulators.realistic import realistic_instrument, realistic_specimen
+from simulators.structures import count_rows
+
+#: Degrees that the goniometer reaches, and the step of everything but the tuned fixed scan.
+RANGE, STEP = (5.0, 90.0), 0.04
+#: Counts a second at the highest peak: milligrams in a capillary or a neutron beam, to a strong flat sample.
+PEAK_RATE = (2.0, 2000.0)
+#: Relative error of the cell that the sample table gives (standard deviation).
+CELL_ERROR = 1e-3
+#: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
+LONGEST = 60.0
+#: A step scan through Bluesky: a motor that settles and a detector that is read in 0.2 s a point, 10 s to
+#: open and close a run, 2 degrees a second where nothing is counted. The same for every strategy.
+COSTS = Costs(overhead=10.0, move_per_point=0.2, slew=0.5)
+
+Windows = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One sample: the true group, its rate at an angle, the cell that the table says, and its own seed."""
+
+    group: int
+    name: str
+    rate: Rate
+    cell: tuple[float, ...]
+    seed: int
+
+
+def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
+    """Structures as nature and databases have them (half minerals, half computed ones), of formulas that
+    training never sees, none twice, none triclinic (there a cell leaves but one group)."""
+    rng = np.random.default_rng([0xADA, seed])
+    tables = [
+        (mineral_crystals, folder / "minerals.parquet"),
+        (computed_crystals, folder / "materials_project.parquet"),
+    ]
+    formulas: set[str] = set()
+    while True:
+        read, path = tables[int(rng.integers(2))]
+        start = int(rng.integers(count_rows(path) - 40))
+        block = [c for c in read(path, start, start + 40) if held_out(c.formula)]
+        block = [
+            c
+            for c in block
+            if c.formula not in formulas
+            and group(c.group).crystal_system != "triclinic"
+            and max(c.cell[:3]) <= LONGEST
+        ]
+        if block:
+            chosen = block[int(rng.integers(len(block)))]
+            formulas.add(chosen.formula)
+            yield chosen
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A sample that is made when it is needed: its crystal, its seed, and where foreign phases come from."""
+
+    crystal: Crystal
+    seed: int
+    others: list[Crystal]
+
+    def sample(self) -> Sample:
+        """The sample; a function of the crystal and the seed."""
+        return make_sample(self.crystal, self.others, np.random.default_rng([0x5A3, self.seed]), self.seed)
+
+
+def draw(folder: Path, number: int, tuning: int, seed: int) -> tuple[list[Drawn], list[Drawn]]:
+    """`number` samples to measure and `tuning` other ones, no formula twice; a function of the seed."""
+    source = crystals(folder, seed)
+    chosen = [next(source) for _ in range(number + tuning)]
+    drawn = [Drawn(crystal, seed * 100_000 + i, chosen) for i, crystal in enumerate(chosen)]
+    return drawn[:number], drawn[number:]
+
+
+def make_sample(crystal: Crystal, others: list[Crystal], rng: np.random.Generator, seed: int) -> Sample:
+    """A crystal as a powder on a diffractometer of stage 2."""
+    rate = expected_rate(
+        crystal,
+        Radiation.anode("Cu"),
+        instrument=realistic_instrument(rng),
+        specimen=realistic_specimen(rng, others),
+        peak_rate=float(np.exp(rng.uniform(*np.log(PEAK_RATE)))),
+        two_theta_max=RANGE[1],
+    )
+    scale = 1.0 + CELL_ERROR * float(rng.standard_normal())
+    a, b, c, *angles = crystal.cell
+    return Sample(crystal.group, crystal.name, rate, (scale * a, scale * b, scale * c, *angles), seed)
+
+
+class Measuring:
+    """A sample on the diffractometer: what was counted so far, and what that took."""
+
+    def __init__(self, sample: Sample, costs: Costs = COSTS, step: float = STEP, stream: int = 0) -> None:
+        self.sample, self.costs, self.step = sample, costs, step
+        self.angles = np.arange(RANGE[0], RANGE[1], step)
+        self._rng = np.random.default_rng([0xC0, sample.seed, stream])
+        self.pattern: Pattern | None = None
+        self.seconds = 0.0
+
+    def measure(self, windows: Windows, seconds: float) -> float:
+        """Count the points inside the windows (degrees) for `seconds` each; the seconds that it took."""
+        inside = np.zeros(self.angles.size, dtype=bool)
+        for low, high in windows:
+            inside |= (self.angles >= low - 1e-6) & (self.angles <= high + 1e-6)
+        x = np.round(self.angles[inside], 6)
+        new = Pattern(
+            two_theta=x,
+            intensity=self._rng.poisson(self.sample.rate(x) * seconds).astype(np.float64),
+            radiation=Radiation.anode("Cu"),
+            counting_time=np.full(x.size, seconds),
+            raw_counts=True,
+            covered=tuple(windows) if len(windows) > 1 else (),
+            source=Source(kind="simulation", name=self.sample.name),
+        )
+        self.pattern = new if self.pattern is None else merge(self.pattern, new)
+        took = self.costs.of(windows, self.step, seconds).seconds
+        self.seconds += took
+        return took

@@ -1,0 +1,188 @@
+"""The four ways of spending time in `tests/bench/adaptive.py`, with one identifier and one rule to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, State, opening
+from eg_agent.identify import Identifier
+from eg_agent.identify.fusion import normalise
+from eg_agent.identify.identification import Identification
+from eg_agent.patterns import Radiation
+from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Measuring, Sample, Windows
+
+#: Calibrated posterior of one group that stops every strategy.
+STOP_AT = 0.95
+#: Seconds a sample may take in all: a shift.
+BUDGET = 28800.0
+#: Seconds a point of the first glance, as long as moving there takes, and how many lines it looks at.
+GLANCE, FIRST_LINES = 0.2, 25
+#: Counting everywhere goes on by this factor.
+GROWTH = 2.0
+
+
+@dataclass(frozen=True)
+class FixedScan:
+    """A scan of everything: last angle and step in degrees, seconds a point."""
+
+    seconds: float
+    end: float = RANGE[1]
+    step: float = STEP
+
+    @property
+    def name(self) -> str:
+        return f"fixed {self.seconds:g} s, {RANGE[0]:g}-{self.end:g} deg, step {self.step:g}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a strategy came to: seconds spent, the group it stopped at (0: unfinished), its leading group and
+    that one's calibrated probability; looks: (seconds, leading group, probability) after each measurement."""
+
+    seconds: float
+    answer: int
+    leading: int
+    probability: float
+    looks: tuple[tuple[float, int, float], ...] = ()
+    log_probability: tuple[float, ...] = ()
+
+    def charged(self, group: int) -> float:
+        """Seconds, or the whole budget for a wrong or an unfinished answer."""
+        return min(self.seconds, BUDGET) if self.answer == group else BUDGET
+
+
+class Trial:
+    """The strategies. power: of the fused posterior, which calibrates it (fitted on other samples)."""
+
+    def __init__(
+        self,
+        identifier: Identifier,
+        power: float = 1.0,
+        settings: DecideSettings | None = None,
+        costs: Costs = COSTS,
+    ) -> None:
+        self.identifier, self.power, self.costs = identifier, power, costs
+        # in raw probability: what a question of two groups has to reach
+        odds = (STOP_AT / (1.0 - STOP_AT)) ** (1.0 / power)
+        self.settings = settings or DecideSettings(
+            # a sample that is given up is charged the whole budget all the same: no saving in giving up
+            enough=odds / (1.0 + odds),
+            wrong_stop=1e3 * BUDGET,
+            smallest_gain=0.002,
+        )
+        self.limits = Limits(
+            two_theta=RANGE,
+            max_seconds_per_point=600.0,
+            max_seconds_per_sample=BUDGET,
+            max_total_seconds=1e9,
+            max_repeats=20,
+        )
+        self.decider = Decider(self.limits, self.settings, costs)
+
+    def look(self, at: Measuring) -> Identification:
+        """The identification of all that was measured."""
+        assert at.pattern is not None
+        return self.identifier.identify(at.pattern, at.sample.cell)
+
+    def top(self, found: Identification) -> tuple[int, float]:
+        """Most probable group and its calibrated probability; (0, 0) when refused."""
+        if found.log_probability is None:
+            return 0, 0.0
+        p = np.exp(normalise(self.power * found.log_probability))
+        return int(np.argmax(p)) + 1, float(p.max())
+
+    def outcome(self, at: Measuring, found: Identification, looks: list[Any]) -> Outcome:
+        """Stopped here: an answer only where it is sure enough."""
+        group, probability = self.top(found)
+        answer = group if probability >= STOP_AT else 0
+        said = () if found.log_probability is None else tuple(np.round(found.log_probability, 4).tolist())
+        return Outcome(at.seconds, answer, group, probability, tuple(looks), said)
+
+    def fixed(self, sample: Sample, scan: FixedScan) -> Outcome:
+        """One scan."""
+        at = Measuring(sample, self.costs, scan.step)
+        at.measure(((RANGE[0], scan.end),), scan.seconds)
+        found = self.look(at)
+        return self.outcome(at, found, [(at.seconds, *self.top(found))])
+
+    def everywhere(self, sample: Sample, scan: FixedScan) -> Outcome:
+        """The range of the fixed scan again and again, each time as long as all before together."""
+        at, looks, counted = Measuring(sample, self.costs, scan.step), [], 0.0
+        windows = ((RANGE[0], scan.end),)
+        while True:
+            per_point = (GROWTH - 1.0) * counted or GLANCE
+            at.measure(windows, per_point)
+            counted += per_point
+            found = self.look(at)
+            looks.append((at.seconds, *self.top(found)))
+            next_one = self.costs.of(windows, scan.step, (GROWTH - 1.0) * counted).seconds
+            if looks[-1][2] >= STOP_AT or at.seconds + next_one > BUDGET:
+                return self.outcome(at, found, looks)
+
+    def adaptive(
+        self,
+        sample: Sample,
+        move: Callable[[Decision], Decision] = lambda d: d,
+        told: list[str] | None = None,
+    ) -> Outcome:
+        """A glance at the first lines, then the agent's own decisions; move: what is done to each before
+        it is carried out."""
+        at, looks = Measuring(sample, self.costs), []
+        first = opening(sample.cell, Radiation.anode("Cu"), RANGE, STEP, lines=FIRST_LINES)
+        at.measure(first, GLANCE)
+        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=GLANCE)
+        while True:
+            found = self.look(at)
+            looks.append((at.seconds, *self.top(found)))
+            if looks[-1][2] >= STOP_AT:
+                return self.outcome(at, found, looks)
+            state = state.seen(found)
+            decision = self.decider.decide(found, state)
+            if told is not None:
+                told.append(f"{at.seconds:7.0f} s {looks[-1][1]:3d} {looks[-1][2]:.3f} {decision.reason}")
+            if not decision.windows or decision.seconds_per_point is None:
+                return self.outcome(at, found, looks)
+            decision = move(decision)
+            state = state.spent(decision, at.measure(decision.windows, decision.seconds_per_point or 0.0))
+
+    def random(self, sample: Sample) -> Outcome:
+        """Windows as many, as wide and as long as the agent's, put anywhere."""
+        rng = np.random.default_rng([0xA4D, sample.seed])
+
+        def moved(decision: Decision) -> Decision:
+            return replace(decision, windows=scattered(decision.windows, rng))
+
+        return self.adaptive(sample, moved)
+
+
+def scattered(windows: Windows, rng: np.random.Generator) -> Windows:
+    """Windows of the same widths anywhere in the range, joined where they overlap."""
+    placed = []
+    for low, high in windows:
+        width = min(high - low, RANGE[1] - RANGE[0])
+        start = float(rng.uniform(RANGE[0], RANGE[1] - width))
+        placed.append((start, start + width))
+    joined: list[tuple[float, float]] = []
+    for low, high in sorted(placed):
+        if joined and low <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+        else:
+            joined.append((low, high))
+    return tuple(joined)
+
+
+def fitted_power(said: list[npt.NDArray[np.float64]], truth: list[int]) -> float:
+    """The power of the fused posterior with the most likelihood on samples whose group is known."""
+    powers = np.arange(0.6, 3.01, 0.05)
+    log_p, index = np.array(said), np.array(truth) - 1
+    cost = []
+    for power in powers:
+        scaled = power * log_p
+        scaled -= np.logaddexp.reduce(scaled, axis=1)[:, None]
+        cost.append(-float(scaled[np.arange(index.size), index].mean()))
+    return float(powers[int(np.argmin(cost))])
