@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -47,7 +48,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = [v for v in (self.patterns, self.seconds, self.until) if v is not None]
-        if len(given) != 1 or given[0] <= 0:
+        if len(given) != 1 or not 0 < given[0] < math.inf:  # NaN is neither, and would never end
             raise BadInput("give exactly one budget, greater than 0: --patterns, --seconds or --until.")
 
     def progress(self, patterns: int, seconds: float) -> float:

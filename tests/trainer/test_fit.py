@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,8 @@ from typer.testing import CliRunner
 from eg_agent.errors import BadInput
 from eg_agent.model import Classifier
 from eg_agent.patterns import Pattern, Radiation
-from simulators.corpus import COMPUTED, pack
-from simulators.textbook import textbook
 from trainer.cli.fit import unix_time
 from trainer.cli.main import app
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
-    replace(packed, split=split).save(path)
-    return path
 
 
 def fit(corpus: Path, out: Path, *more: str):
@@ -81,6 +69,9 @@ def test_the_same_command_goes_on(tmp_path, corpus):
         (["--config", "huge"], "unknown configuration"),
         (["--patterns", "5", "--seconds", "5"], "exactly one budget"),
         (["--patterns", "-5"], "exactly one budget"),
+        (["--seconds", "nan"], "exactly one budget"),
+        (["--seconds", "inf"], "exactly one budget"),
+        (["--patterns", "8", "--minutes", "nan"], "greater than 0"),
         (["--batch", "0"], "greater than 0"),
         (["--device", "cuda:7"], "CUDA"),
         (["--until", "yesterday"], "not a time"),

@@ -82,7 +82,7 @@ def fit(
         part_mib,
         1 if minutes is None else minutes,
     )
-    if min(positive) <= 0:
+    if not all(number > 0 for number in positive):  # NaN is not, either
         raise BadInput("--batch, --threads, --part-mib and --minutes must be greater than 0.")
     if patterns is None and seconds is None and until is None:
         seconds = 1200.0

@@ -74,6 +74,8 @@ def reproduce(
     if plan:
         _list_runs(specs, base, patterns)
         return
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file: give a folder with --out.")
     if corpus is None and not only_tables:
         raise BadInput("give --corpus, a file from eg-train prepare (or --plan, or --only-tables).")
     if checkpoint is not None and data is None:

@@ -34,7 +34,7 @@ def study(
     seed: Annotated[int, typer.Option(help="Of crystals, instruments and noise.")] = 0,
 ) -> None:
     """Measure the verifier where the truth is known, beside simpler criteria and the paper's figures."""
-    if crystals < 1 or (minutes is not None and minutes <= 0):
+    if crystals < 1 or not (minutes is None or minutes > 0):
         raise BadInput("--crystals and --minutes must be greater than 0.")
     if what == "simulated":
         if structures is None:

@@ -168,7 +168,10 @@ def make_table(name: str, out: Path, seeds: int, published: Topology | None = No
     published: the paper's own graph, for a second part of the table of errors.
     """
     table = TABLES[name]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{out} cannot be made ({error.strerror}): give another folder with --out.") from None
     found: dict[str, list[Finished]] = {}
     missing: list[str] = []
     short: list[str] = []

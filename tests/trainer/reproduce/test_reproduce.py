@@ -12,8 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
-from simulators.corpus import COMPUTED, pack
-from simulators.textbook import textbook
 from trainer.cli.main import app
 from trainer.data import CURRICULA
 from trainer.reproduce.plan import (
@@ -27,15 +25,6 @@ from trainer.reproduce.plan import (
     tables_named,
 )
 from trainer.reproduce.running import signal_to_noise
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
-    replace(packed, split=split).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +132,8 @@ def test_runs_are_listed_once_and_estimated():
         (("tabel",), "no table"),
         (("split",), "give --corpus"),
         (("split", "--seeds", 0), "greater than 0"),
+        (("split", "--minutes", "nan"), "greater than 0"),
+        (("split", "--minutes", 0), "greater than 0"),
         (("split", "--reference", "huge"), "no reference"),
     ],
 )
@@ -151,6 +142,15 @@ def test_wrong_use(tmp_path, arguments, message):
     assert isinstance(result.exception, BadInput)
     assert message in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_results_are_not_put_into_a_file(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    result = call("split", "--out", path, "--only-tables")
+    assert isinstance(result.exception, BadInput)
+    assert "is a file" in str(result.exception)
+    assert path.read_text() == "mine"
 
 
 def test_signal_to_noise_is_that_of_a_made_pattern():
