@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,39 @@ def tiled_uri() -> str:
     from beamline import shared_tiled
 
     return shared_tiled().uri
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with random weights (fast, and it exists without the shipped one), saved as any is."""
+    import torch
+
+    from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
+
+    torch.manual_seed(7)
+    config = NetworkConfig(
+        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "random.json"
+    save_checkpoint(path, Network(config), Card("random", config, tuple([-math.log(99.0)] * 99)))
+    return path
+
+
+@pytest.fixture
+def files_of_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which the kernel lets no file of this process grow beyond a size in bytes (EFBIG)."""
+    import resource
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture

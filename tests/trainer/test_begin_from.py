@@ -7,7 +7,6 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -15,8 +14,6 @@ from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_checkpoint, read_card
-from simulators.corpus import COMPUTED, pack
-from simulators.textbook import textbook
 from trainer.cli.main import app
 from trainer.config import Budget, tiny
 from trainer.context import LocalContext
@@ -27,15 +24,6 @@ from trainer.loop import start
 from trainer.parent import parent_files, parent_of_state, write_parent
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
-    replace(packed, split=split).save(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,6 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -24,8 +22,6 @@ from rich.console import Console
 
 from eg_agent.errors import BadInput
 from eg_agent.model.network import NetworkConfig
-from simulators.corpus import COMPUTED, pack
-from simulators.textbook import textbook
 from trainer.config import Budget, ScheduleConfig, TrainConfig
 from trainer.context import LocalContext
 from trainer.held_out import HeldOut
@@ -44,17 +40,6 @@ CONFIG = TrainConfig(
     held_out_seconds=1e9,
     log_steps=1,
 )
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel refuses to let a file of this process grow beyond `size` bytes (EFBIG)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Made:
@@ -86,7 +71,7 @@ def same(a: Training, b: Training) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
-def test_a_full_disk_while_saving_ends_the_run_with_its_last_state_whole(tmp_path):
+def test_a_full_disk_while_saving_ends_the_run_with_its_last_state_whole(tmp_path, files_of_at_most):
     whole = go(tmp_path / "whole", 48)
     run = tmp_path / "run"
     go(run, 24)
@@ -103,7 +88,7 @@ def test_a_full_disk_while_saving_ends_the_run_with_its_last_state_whole(tmp_pat
     ]  # fmt: skip
 
 
-def test_a_full_disk_while_logging_is_said_and_loses_nothing_saved(tmp_path):
+def test_a_full_disk_while_logging_is_said_and_loses_nothing_saved(tmp_path, files_of_at_most):
     go(tmp_path, 24)
     before = (tmp_path / "state" / "index.json").read_bytes()
     size = (tmp_path / "log.csv").stat().st_size
@@ -154,12 +139,9 @@ def test_states_that_are_not_of_this_run(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_the_command_says_it_in_one_line_and_goes_on_later(tmp_path):
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    replace(packed, split=split).save(tmp_path / "textbook.npz")
+def test_the_command_says_it_in_one_line_and_goes_on_later(tmp_path, corpus):
     command = [sys.executable, "-c", "from trainer.cli.main import run; run()", "fit", "--config", "tiny"]
-    command += ["--corpus", str(tmp_path / "textbook.npz"), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    command += ["--corpus", str(corpus), "--out", str(tmp_path / "run"), "--device", "cpu"]
 
     def call(patterns: int, size: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -12,24 +12,14 @@ from typer.testing import CliRunner
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Grid
 from eg_agent.symmetry import group_of_space_group
-from simulators.corpus import COMPUTED, Corpus, pack
+from simulators.corpus import Corpus
 from simulators.stored import StoredBatch, read_manifest, shard_path, stored_patterns
 from simulators.stream import PatternStream
 from simulators.stream_config import stage2
-from simulators.textbook import textbook
 from trainer.cli.main import app
 from trainer.simulating import Request, simulate_to
 
 GRID = Grid(5.0, 90.0, 512)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
-    replace(packed, split=split).save(path)
-    return path
 
 
 def request(corpus: Path, **changes) -> Request:

@@ -22,19 +22,8 @@ CU = "1.540593"
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small network with random weights, saved as any checkpoint is."""
-    import torch
-
-    from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
-
-    torch.manual_seed(7)
-    config = NetworkConfig(
-        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
-    )
-    path = tmp_path_factory.mktemp("checkpoint") / "random.json"
-    save_checkpoint(path, Network(config), Card("random", config, tuple([float(-np.log(99.0))] * 99)))
-    return str(path)
+def checkpoint(random_checkpoint: Path) -> str:
+    return str(random_checkpoint)
 
 
 def powder(seed: int = 0) -> np.ndarray:

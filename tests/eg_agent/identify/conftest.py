@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from eg_agent.identify import Identifier, IdentifySettings
-from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.symmetry import Setting, settings, unique_reflections
 
@@ -17,18 +16,8 @@ WAVELENGTH = 1.540593
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with random weights, saved as any checkpoint is."""
-    import torch
-
-    torch.manual_seed(7)
-    config = NetworkConfig(
-        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
-    )
-    path = tmp_path_factory.mktemp("checkpoint") / "random.json"
-    card = Card("random", config, tuple([float(-np.log(99.0))] * 99))
-    save_checkpoint(path, Network(config), card)
-    return path
+def checkpoint(random_checkpoint: Path) -> Path:
+    return random_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +16,6 @@ from eg_agent.model.checkpoint import Card, load_checkpoint, save_checkpoint
 from eg_agent.model.network import Network
 
 UNIFORM = tuple([-float(np.log(99.0))] * 99)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """The kernel refuses to let a file of this process grow beyond `size` bytes (EFBIG)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -63,7 +49,7 @@ def test_no_space_for_weights_or_card_leaves_both_as_they_were(saved, full):
     assert load_checkpoint(path)[1] == card
 
 
-def test_weights_that_break_off_leave_both_as_they_were(saved):
+def test_weights_that_break_off_leave_both_as_they_were(saved, files_of_at_most):
     path, network, card = saved
     with files_of_at_most(4096), pytest.raises(BadInput, match=r"mine\.safetensors could not be written"):
         save_checkpoint(path, other(network), card)

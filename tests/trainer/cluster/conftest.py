@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from eg_agent.model.network import NetworkConfig
-from simulators.corpus import COMPUTED, pack
-from simulators.textbook import textbook
 from trainer.config import ScheduleConfig, TrainConfig
-
-
-@pytest.fixture(scope="session")
-def corpus(tmp_path_factory) -> Path:
-    """Corpus file of the textbook structures, every fourth one held out."""
-    packed = pack((crystal, COMPUTED) for crystal in textbook())
-    split = (np.arange(len(packed)) % 4 == 3).astype(np.uint8)
-    path = tmp_path_factory.mktemp("corpus") / "textbook.npz"
-    replace(packed, split=split).save(path)
-    return path
 
 
 @pytest.fixture(scope="session")
