@@ -1,7 +1,8 @@
-"""A facility of real servers for the tests of the closed loop, one a module: it takes a minute to start."""
+"""A facility of real servers for the tests of the closed loop, one a session: it takes a minute to start."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,11 +14,13 @@ from simulators import draw
 SAMPLES = draw(1, 7)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def facility(tmp_path_factory) -> Iterator[Facility]:
     """Redis, PostgreSQL, Tiled and RE Manager with its environment open."""
     if why := missing():
         pytest.skip(why)
+    # A test run that is ended from outside must not leave servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
     with Facility(tmp_path_factory.mktemp("facility")) as found:
         found.manager.open_environment()
         yield found

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,9 @@ class Server:
     def environment(self) -> dict[str, str]:
         return {}
 
+    def cwd(self) -> Path:
+        return self.folder
+
     def ready(self) -> bool:
         raise NotImplementedError
 
@@ -86,7 +90,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment()},
-                cwd=self.folder,
+                cwd=self.cwd(),
                 start_new_session=True,
             )
         self.starts += 1
@@ -164,18 +168,15 @@ class Postgres(Server):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.port = free_port()
-        self.data = folder / "data"
         self.uri = f"postgresql://tiled@127.0.0.1:{self.port}/postgres"
         self.as_user: list[str] = []
+        # Not in pytest's folders, which are closed to other users whenever a session of pytest begins.
+        self.home = Path(tempfile.mkdtemp(prefix="eg-agent-postgres-"))
+        self.data = self.home / "data"
         if os.getuid() == 0:
             user = "postgres"
             self.as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
-            shutil.chown(folder, user)
-            for parent in folder.parents:  # pytest makes its folders for their owner alone
-                if parent == Path("/"):
-                    break
-                if parent.stat().st_mode & 0o001 == 0:
-                    parent.chmod(parent.stat().st_mode | 0o011)
+            shutil.chown(self.home, user)
         found = program("initdb")
         assert found
         subprocess.run(
@@ -198,8 +199,15 @@ class Postgres(Server):
             "-h",
             "127.0.0.1",
             "-k",
-            str(self.folder),
+            str(self.home),
         ]
+
+    def cwd(self) -> Path:
+        return self.home
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.home, ignore_errors=True)
 
     def ready(self) -> bool:
         found = program("pg_isready")
