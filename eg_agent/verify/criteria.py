@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.verify.candidates import Candidate
-from eg_agent.verify.likelihood import Likelihood, inflation
+from eg_agent.verify.likelihood import Likelihood
 from eg_agent.verify.restricted import RestrictedFits
 from eg_agent.verify.score import log_mean
 from eg_agent.verify.settings import VerifySettings
@@ -94,16 +94,8 @@ def _chi_square(likelihood: Likelihood) -> tuple[RestrictedFits, int]:
     if k < len(likelihood.lines):
         middle = 0.5 * (likelihood.two_theta[k - 1] + likelihood.two_theta[k])
         last = int(np.searchsorted(data.grid, middle))
-    weight = np.where(np.arange(data.grid.size) < last, _plain_weight(likelihood), 0.0)
+    weight = np.where(np.arange(data.grid.size) < last, likelihood.weight, 0.0)
     return RestrictedFits(likelihood, weight, k), last
-
-
-def _plain_weight(likelihood: Likelihood) -> Floats:
-    """[n] weights by the local misfit of the plain fit, without shapes of lines' own and foreign lines."""
-    data = likelihood.problem.data
-    counting = 1.0 / data.variance
-    residual = data.y - likelihood.solution.calculated
-    return counting / inflation(residual, counting, likelihood.solution, likelihood.problem)
 
 
 def _le_bail(likelihood: Likelihood, mask: Mask) -> float:

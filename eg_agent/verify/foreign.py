@@ -1,8 +1,7 @@
-"""Lines that no reflection of the lattice explains: found in the residual, taken out, and counted.
+"""Lines that no reflection of the lattice explains: found in the residual, and counted.
 
-A foreign phase gives lines anywhere. Those that stand clear of every line of the lattice are seen: they get
-columns of their own, so that they do not pose as misfit of their neighbours, and their number a degree
-says how likely one hides on a forbidden position.
+A foreign phase gives lines anywhere. Those that stand clear of every line of the lattice are seen, and their
+number a degree says how likely one hides on a forbidden position.
 """
 
 from __future__ import annotations
@@ -15,34 +14,28 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from scipy.signal import find_peaks
 
 from eg_agent.verify.pawley import Problem, Solution
-from eg_agent.verify.profile import Shape, Widths, profiles
 
 Floats = npt.NDArray[np.float64]
 
 #: A foreign line stands this many FWHM from every line of the lattice, so many standard errors high, and
 #: above this share of the calculated pattern within two FWHM (nearer the truth, it is misfit).
 CLEAR, SIGNIFICANT, SHARE = 1.0, 5.0, 0.15
-#: Most foreign lines that are taken out.
+#: Most foreign lines that are counted.
 MOST = 40
 #: Prior of their number a degree (gamma): some ten over 60 degrees, weighing as much as six degrees seen.
 RATE, DEGREES_SEEN = 0.17, 6.0
-#: Prior sizes of a foreign line's own shift and relative broadening, in FWHM of the sample's lines.
-_SHIFT, _BROADENING = 0.3, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
     """Foreign lines: positions [n_wavelengths, f] degrees, height [f] in the pattern's units, their rate.
 
-    rate: expected number a degree where none can be seen. columns: [n, 3 f] value, shift and broadening
-    of each on the points; prior: [3 f] precision of their coefficients.
+    rate: expected number a degree where none can be seen.
     """
 
     positions: Floats
     height: Floats
     rate: float
-    columns: Floats
-    prior: Floats
 
     @property
     def two_theta(self) -> Floats:
@@ -50,7 +43,7 @@ class Foreign:
         return self.positions[0]
 
 
-def foreign_lines(problem: Problem, solution: Solution, shape: Shape) -> Foreign:
+def foreign_lines(problem: Problem, solution: Solution) -> Foreign:
     """Foreign lines of a fit: peaks of its residual that stand clear of every line."""
     data = problem.data
     at = np.sort(np.nan_to_num(solution.positions, nan=1e3).ravel())
@@ -77,26 +70,4 @@ def foreign_lines(problem: Problem, solution: Solution, shape: Shape) -> Foreign
     positions = np.stack(
         [np.degrees(2.0 * np.arcsin(np.minimum(sine * w, 0.9999))) for w in problem.wavelengths]
     )
-    columns, prior = _columns(problem, shape, positions, smooth[found], fwhm[found], solution)
-    return Foreign(positions, smooth[found], rate, columns, prior)
-
-
-def _columns(
-    problem: Problem, shape: Shape, positions: Floats, height: Floats, fwhm: Floats, solution: Solution
-) -> tuple[Floats, Floats]:
-    """Columns [n, 3 f] and prior precision [3 f] of foreign lines of these heights."""
-    count = height.size
-    if count == 0:
-        return np.zeros((problem.data.grid.size, 0)), np.zeros(0)
-    eta = np.full(count, float(np.median(solution.width.eta)))
-    none = np.zeros((count, 5))
-    made = profiles(problem.data.grid, positions, Widths(fwhm, eta, none, none), shape, derivatives=True)
-    assert made.by_position is not None
-    assert made.by_fwhm is not None
-    area = height * fwhm
-    own = (area * fwhm)[made.columns]
-    columns = np.hstack(
-        [made.dense(made.value), made.dense(made.by_position * own), made.dense(made.by_fwhm * own)]
-    )
-    prior = np.repeat([0.0, 1.0 / _SHIFT**2, 1.0 / _BROADENING**2], count)
-    return columns, prior
+    return Foreign(positions, smooth[found], rate)

@@ -13,6 +13,7 @@ from eg_agent.verify import wilson
 from eg_agent.verify.candidates import Candidate
 from eg_agent.verify.ep import Mixtures, block_evidence
 from eg_agent.verify.likelihood import Likelihood
+from eg_agent.verify.pooling import pooled, terms_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,15 +38,16 @@ T_HIDDEN, HIDDEN_POWER, MOST_HIDDEN = 0.003, 0.7, 0.3
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Evidence [c] in nats relative to the absence-free lattice, and by_block [c, b], the log-odds of each
-    block of lines, which `log_evidence` would be the sum of were it not for hidden classes (see `hidden`).
+    """log_evidence [c] in nats relative to the absence-free lattice, as `pooling` makes it of `terms` [c, 3].
 
-    blocks: line numbers of each block.
+    The first term is the evidence of the absences alone: the sum of by_block [c, b], the log-odds of each
+    block of lines, were it not for hidden classes (see `hidden`). blocks: line numbers of each block.
     """
 
     log_evidence: Floats
     by_block: Floats
     blocks: list[Ints]
+    terms: Floats
 
 
 def overlap_blocks(precision: Floats, coupling: float = COUPLING, largest: int = LARGEST_BLOCK) -> list[Ints]:
@@ -136,9 +138,10 @@ def score(
         result, outside = _score_once(likelihood, candidates, blocks, priors, outside)
         allowed = candidates[int(np.argmax(result.log_evidence))].allowed
     assert result is not None
-    return replace(
-        result, log_evidence=hidden(result.log_evidence, candidates, base, 2.0 * likelihood.sigma / strongest)
-    )
+    evidence = hidden(result.log_evidence, candidates, base, 2.0 * likelihood.sigma / strongest)
+    allows = np.stack([c.allowed > 0 for c in candidates])
+    terms = terms_of(likelihood, allows, evidence)
+    return replace(result, log_evidence=pooled(terms), terms=terms)
 
 
 def _own_weights(likelihood: Likelihood, expected: Floats, allowed: Floats) -> Floats:
@@ -182,7 +185,8 @@ def _score_once(
         all_values = values[size][offset + inverse]
         by_block[:, number] = all_values[1:] - all_values[0]
         mean[blocks[number]] = means[size][offset + inverse[0]]
-    return Scores(by_block.sum(axis=1), by_block, blocks), mean
+    absences = by_block.sum(axis=1)
+    return Scores(absences, by_block, blocks, np.zeros((len(candidates), 3))), mean
 
 
 def hidden(log_evidence: Floats, candidates: list[Candidate], everything: Floats, level: Floats) -> Floats:

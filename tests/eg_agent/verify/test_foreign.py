@@ -1,4 +1,4 @@
-"""Foreign lines: found where they stand clear, taken out of the misfit, and counted."""
+"""Foreign lines: found where they stand clear, and counted."""
 
 from __future__ import annotations
 
@@ -40,10 +40,9 @@ def test_a_pure_pattern_has_none_and_a_low_rate(simulated: Callable) -> None:
     assert dirty.rate > 3.0 * pure.rate
 
 
-def test_foreign_lines_do_not_pose_as_misfit_of_their_neighbours(simulated: Callable) -> None:
-    """At 1e5 counts what a foreign line's profile misses is hundreds of times the noise, but only there."""
-    made = simulated("halite", foreign=tuple((p, 0.05) for p in PLACES), counts=1e5)
-    likelihood = _likelihood(made)
-    away = np.abs(likelihood.problem.data.grid[:, None] - np.array(PLACES)).min(axis=1)
-    assert np.median(likelihood.inflation[away < 0.1]) > 20.0
-    assert np.median(likelihood.inflation[(away > 0.35) & (away < 0.9)]) < 5.0
+def test_what_a_foreign_line_leaves_is_uncertain_and_the_rest_is_not(simulated: Callable) -> None:
+    """At 1e5 counts it is hundreds of times the noise; 3 degrees away the fit is as sure as ever."""
+    likelihood = _likelihood(simulated("halite", foreign=((41.0, 0.05),), counts=1e5))
+    away = np.abs(likelihood.problem.data.grid - 41.0)
+    assert np.median(likelihood.inflation[away < 0.3]) > 20.0
+    assert np.median(likelihood.inflation[away > 3.0]) < 3.0
