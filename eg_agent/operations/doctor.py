@@ -44,7 +44,8 @@ class _Problem(Exception):
 
     def __init__(self, said: str, remedy: str, grade: Grade = "failed") -> None:
         super().__init__(said)
-        self.said, self.remedy, self.grade = said, remedy, grade
+        self.said, self.remedy = said, remedy
+        self.grade: Grade = grade
 
 
 @dataclass(frozen=True)

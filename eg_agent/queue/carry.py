@@ -74,6 +74,7 @@ class Carrier:
         self._notice_stop(view)
         if not self._environment(view):
             return
+        self._clear_up(view)
         for work in works:
             self._one(work, view)
         self._before = view
@@ -225,6 +226,16 @@ class Carrier:
             self._start_owed = False
         except QueueRefused as error:
             self._state.waiting["environment"] = str(error)
+
+    def _clear_up(self, view: QueueView) -> None:
+        """Take items out whose decision is closed: a retry of a run that did succeed after all."""
+        for item in view.items:
+            work = self._ledger.book.works.get(decision_of(item))
+            if work is not None and work.phase == "closed":
+                _log.warning("decision %s is closed: its item is taken out of the queue", work.ident)
+                self._check_lease()
+                self._manager.remove(item["item_uid"])
+                self._start_owed = True
 
     # One decision.
 
@@ -380,4 +391,4 @@ class Carrier:
             raise LeaseLost
 
 
-__all__ = ["Carrier", "decision_of"]
+__all__ = ["END", "Carrier"]

@@ -24,7 +24,7 @@ from eg_agent.queue.approval import Approval
 from eg_agent.queue.board import Board, BoardAway, LeaseLost
 from eg_agent.queue.carry import END, Carrier
 from eg_agent.queue.items import first_scan, samples_left
-from eg_agent.queue.manager import QueueAway, QueueManager
+from eg_agent.queue.manager import QueueAway, QueueManager, QueueRefused
 from eg_agent.queue.runs import RunHead, Runs, TiledAway, Watch
 from eg_agent.queue.settings import RunSettings
 from eg_agent.queue.share import SharedLedger
@@ -132,7 +132,8 @@ class QueueLoop:
         except TiledAway as error:
             self.state.waiting["tiled"] = str(error)
             self._whole_catalog = True
-        except QueueAway as error:
+        except (QueueAway, QueueRefused) as error:
+            # Refused as a whole: its own store is away, or this account may not even look.
             self.state.waiting["queue"] = str(error)
         except LeaseLost:
             self._demote()

@@ -34,13 +34,16 @@ class Once:
     """Knows the decisions that had their successful run; a callback, subscribed after the journal.
 
     journal: of the process that measures, the one that its documents are written to.
-    known: asked when the journal does not know a decision (for one, `Runs.successful` of the agent's
-        Tiled, for a worker that moved to another host); gives a run's uid or "". It may raise: then the
-        journal decides alone.
+    known: asked when the journal does not know a decision, as after a move to another host (for one,
+        `Runs.successful`); gives a run's uid or "". When it raises, or takes longer than `patience`
+        seconds, the journal decides alone.
     """
 
-    def __init__(self, journal: Journal, known: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self, journal: Journal, known: Callable[[str], str] | None = None, *, patience: float = 3.0
+    ) -> None:
         self._known = known
+        self._patience = patience
         self._lock = threading.Lock()
         self._open: dict[str, str] = {}
         self._done: dict[str, str] = {}
@@ -71,10 +74,29 @@ class Once:
         if self._known is None or not decision_id:
             return ""
         try:
-            return self._known(decision_id)
+            return self._ask(self._known, decision_id)
         except Exception as error:
             _log.warning("only the journal says whether %s was carried out (%s)", decision_id, error)
             return ""
+
+    def _ask(self, known: Callable[[str], str], decision_id: str) -> str:
+        """What `known` says, but not later than `patience` seconds: the RunEngine waits meanwhile."""
+        box: list[str | Exception] = []
+
+        def ask() -> None:
+            try:
+                box.append(known(decision_id))
+            except Exception as error:
+                box.append(error)
+
+        thread = threading.Thread(target=ask, name="eg-agent once", daemon=True)
+        thread.start()
+        thread.join(self._patience)
+        if not box:
+            raise TimeoutError(f"no answer within {self._patience:g} s")
+        if isinstance(box[0], Exception):
+            raise box[0]
+        return box[0]
 
     def plan(self, md: Mapping[str, Any], plan: Plan) -> Plan:
         """The plan, or nothing at all when the decision in its metadata has had its successful run.

@@ -179,7 +179,8 @@ class _Stream:
             self._table, self._columns = None, set()
 
     def __getitem__(self, key: str) -> Any:
-        return self._table[key] if key in self._columns else self._node[key]
+        table = self._table
+        return self._node[key] if table is None or key not in self._columns else table[key]
 
 
 def _head(node: Any) -> RunHead | None:

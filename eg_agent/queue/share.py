@@ -46,6 +46,7 @@ class SharedLedger:
 
     def follow(self) -> None:
         """Append to the file what others published. Raises BoardAway, OSError."""
+        self.read()  # what is in the file already, after a restart, is not appended again
         for line in self.board.news():
             mark = _mark(line)
             self._there.add(mark)

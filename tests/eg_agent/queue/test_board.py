@@ -98,6 +98,12 @@ def test_a_run_is_answered_once(redis_server, settings, shared):
     theirs.follow()  # the whole ledger came along
     assert theirs.book.answered == {"run-d1": "d1"}
     assert lines_of(theirs) == lines_of(mine)
+    # Started again, it takes nothing twice.
+    again = RedisBoard(redis_server.url, "agents", "night", seconds=1.0)
+    restarted = shared(again, "new")
+    restarted.follow()
+    assert lines_of(restarted) == lines_of(mine)
+    assert restarted.book.answered == {"run-d1": "d1"}
     # A claim of a holder that died before it answered goes to the next one.
     assert new.claim("run-2")
     new.close()

@@ -166,3 +166,12 @@ def test_a_shift_file_is_checked_whole(tmp_path):
             read_settings(path)
     with pytest.raises(BadInput, match="cannot be read"):
         read_settings(tmp_path / "none.toml")
+
+
+def test_the_guard_does_not_wait_for_a_tiled_that_hangs(tmp_path):
+    import threading
+
+    never = threading.Event()
+    once = Once(Journal(tmp_path), known=lambda ident: str(never.wait(60)), patience=0.1)
+    assert once.done("d1") == ""
+    never.set()
