@@ -1,0 +1,175 @@
+"""`survey` with a real RunEngine: an agent whose information is known, and the real one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from concurrent.futures import Future
+from types import SimpleNamespace
+
+import pytest
+
+from eg_agent.agent import Agent
+from eg_agent.decide import Costs, Decision, Limits, State
+from eg_agent.errors import BadInput
+from eg_agent.records import Policy
+from plans import survey
+
+SCAN = {"two_theta": (10.0, 60.0), "step": 0.1, "seconds_per_point": 1.0}
+NO_CHANGE = Costs(sample_change=0.0)
+
+
+@pytest.fixture
+def device():
+    from beamline import Diffractometer
+
+    return Diffractometer(name="diff")
+
+
+@pytest.fixture
+def starts(engine):
+    documents: list[dict] = []
+    engine.subscribe(lambda name, doc: documents.append(doc), "start")
+    return documents
+
+
+class Ledger:
+    """An agent that promises of each sample what it is told: nats a second of its next measurements."""
+
+    def __init__(self, promises, cost=10.0):
+        self.promises = {name: list(values) for name, values in promises.items()}
+        self.cost, self.samples, self.done, self.count = cost, {}, set(), Counter()
+
+    def __call__(self, name, doc):
+        if name == "start":
+            self.samples[doc["uid"]] = doc["sample"]
+            self.done.add(doc["eg_decision_id"])
+
+    def ask(self, run_uid):
+        sample = self.samples[run_uid]
+        left = self.promises[sample]
+        self.count[sample] += 1
+        action = "count longer" if left else "next sample"
+        decision = Decision(
+            f"{sample}-{self.count[sample]}", action, "as told",
+            windows=((20.0, 21.0),), seconds_per_point=1.0,
+            cost=self.cost, expected_gain=left.pop(0) if left else 0.0, sample=sample,
+        )  # fmt: skip
+        future = Future()
+        future.set_result(SimpleNamespace(decision=decision, state=State(sample), runs=(run_uid,)))
+        return future
+
+    def approval(self, decision):
+        future = Future()
+        future.set_result(True)
+        return future
+
+    def begin(self, decision):
+        return None if decision.decision_id in self.done else decision
+
+    def outcome(self, decision, status, reason=""):
+        pass
+
+    def default(self, run_uid, sample, reason):
+        return Decision("default", "next sample", reason, sample=sample, default=True)
+
+
+def test_time_goes_where_information_is(engine, device, starts):
+    agent = Ledger({"known": [], "slow": [0.1, 0.1], "rich": [0.9, 0.5, 0.01]})
+    engine.subscribe(agent)
+    engine(survey(device, agent, ["known", "slow", "rich"], budget=1e6, costs=NO_CHANGE, **SCAN))
+    order = [s["sample"] for s in starts]
+    assert order[:3] == ["known", "slow", "rich"]
+    assert order[3:] == ["rich", "rich", "slow", "slow", "rich"]
+    assert starts[3]["eg_decided_from"] == [starts[2]["uid"]]
+    assert starts[3]["eg_expected_gain"] == 0.9
+    assert starts[3]["eg_limits"]["two_theta"] == [5.0, 90.0]
+
+
+def test_changing_the_sample_is_part_of_the_price(engine, device, starts):
+    agent = Ledger({"here": [0.5], "there": [0.6]})
+    engine.subscribe(agent)
+    engine(survey(device, agent, ["there", "here"], budget=1e6, costs=Costs(sample_change=30.0), **SCAN))
+    assert [s["sample"] for s in starts] == ["there", "here", "here", "there"]
+
+
+def test_nothing_begins_that_the_budget_does_not_hold(engine, device, starts):
+    agent = Ledger({"a": [0.5] * 9, "b": [0.4] * 9}, cost=40.0)
+    engine.subscribe(agent)
+    now = [0.0]
+
+    def clock():
+        return 40.0 * len(starts)
+
+    engine(survey(device, agent, ["a", "b"], budget=200.0, costs=NO_CHANGE, clock=clock, **SCAN))
+    assert [s["sample"] for s in starts] == ["a", "b", "a", "a", "a"]
+    assert now == [0.0]
+    assert starts[-1]["eg_survey_left"] == pytest.approx(40.0)
+
+
+def test_an_interrupted_shift_goes_on_where_it_was(engine, device, starts, tmp_path):
+    record = tmp_path / "shift.jsonl"
+    agent = Ledger({"a": [0.5], "b": [0.4], "c": [0.3]})
+    engine.subscribe(agent)
+    plan = survey(device, agent, ["a", "b", "c"], budget=1e6, costs=NO_CHANGE, record=record, **SCAN)
+
+    def until(plan, runs):
+        """The plan, broken off when so many runs have begun."""
+        from bluesky.preprocessors import plan_mutator
+
+        def breaks(msg):
+            if msg.command == "open_run" and len(starts) == runs:
+                raise RuntimeError("the power went")
+            return None, None
+
+        return (yield from plan_mutator(plan, breaks))
+
+    with pytest.raises(RuntimeError, match="power"):
+        engine(until(plan, 2))
+    record.write_text(record.read_text() + '{"sample": "c", "ui')  # a line half written
+    record.write_text(record.read_text() + "\n")
+    agent.promises["a"] = [0.5]
+    agent.promises["b"] = [0.4]
+    engine(survey(device, agent, ["a", "b", "c"], budget=1e6, costs=NO_CHANGE, record=record, **SCAN))
+    assert [s["sample"] for s in starts] == ["a", "b", "c", "a", "b", "c"]
+    assert len({s["eg_decision_id"] for s in starts}) == 6, "nothing was measured twice"
+    assert len({s["eg_shift"] for s in starts}) == 1
+    with pytest.raises(BadInput, match="other samples"):
+        engine(survey(device, agent, ["a"], budget=1e6, record=record, **SCAN))
+    assert all(json.loads(line) for line in record.read_text().splitlines() if line.endswith("}"))
+
+
+def test_wrong_shifts_are_refused(engine, device):
+    agent = Ledger({})
+    with pytest.raises(BadInput, match="twice"):
+        engine(survey(device, agent, ["a", "a"], budget=10.0))
+    with pytest.raises(BadInput, match="budget"):
+        engine(survey(device, agent, ["a"], budget=0.0))
+
+
+def test_with_the_real_agent(engine, device, starts, tmp_path):
+    from beamline import FAST
+
+    limits = Limits(two_theta=(10.0, 60.0), max_repeats=2)
+    settings = {
+        "mode": "act",
+        "identifier": FAST,
+        "announce": None,
+        "listeners": (),
+        "policy": Policy(limits=limits),
+    }
+    with contextlib.ExitStack() as stack:
+        agent = stack.enter_context(Agent(None, records=tmp_path / "records", **settings))
+        assert agent.wait(60)
+        engine.subscribe(agent)
+        shift = survey(
+            device, agent, ["bright", "dim"], budget=1e5, limits=limits, costs=NO_CHANGE,
+            answer_timeout=60.0, **SCAN,
+        )  # fmt: skip
+        engine(shift)
+        assert agent.wait(60)
+    assert [s["sample"] for s in starts][:2] == ["bright", "dim"]
+    assert [s["sample"] for s in starts][2:] == ["dim"] * (len(starts) - 2)
+    assert starts[2]["eg_hypotheses"][0]["group"]
+    assert starts[2]["eg_state"]["sample"] == "dim"
