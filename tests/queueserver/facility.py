@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -132,6 +133,20 @@ class Facility:
         found = AgentProcess(self.folder / name, self, settings, **options)
         self.agents.append(found)
         return found
+
+    def processor_seconds(self) -> float:
+        """What all processes that live now have used of the processor so far."""
+        import psutil
+
+        used = 0.0
+        for server in [*self.agents, self.manager, self.tiled, self.postgres, self.redis]:
+            if server is None or server.process is None or server.process.poll() is not None:
+                continue
+            top = psutil.Process(server.process.pid)
+            for process in [top, *top.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    used += sum(process.cpu_times()[:2])
+        return used
 
     def runs(self) -> list[dict[str, Any]]:
         """Start and stop documents of all runs in Tiled, oldest first."""

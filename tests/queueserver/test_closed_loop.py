@@ -75,7 +75,10 @@ def test_fifty_iterations_over_several_samples(facility, shift, capsys):
     agent = facility.agent(path, name, identifier=ENDLESS)
     agent.start()
     try:
+        wait_for("two answers", lambda: agent.health()["runs_answered"] >= 2, 200)
+        before, answered = facility.processor_seconds(), agent.health()["runs_answered"]
         finish(agent, 60.0 + 30.0 * ITERATIONS)
+        each = (facility.processor_seconds() - before) / (agent.health()["runs_answered"] - answered)
         found = account(facility, agent, name)
         metrics = agent.metrics()
     finally:
@@ -87,6 +90,7 @@ def test_fifty_iterations_over_several_samples(facility, shift, capsys):
         sys.stdout.write(
             f"\n{len(found.runs)} runs of {samples} samples; stop to next start: "
             f"median {statistics.median(gaps):.2f} s, 90 % in {statistics.quantiles(gaps, n=10)[8]:.2f} s; "
+            f"{each:.2f} s of processor time an iteration, all processes together; "
             f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n"
         )
     assert f"eg_agent_runs_answered_total {len(found.runs)}.0" in metrics
