@@ -15,7 +15,7 @@ import numpy as np
 
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.library import Library
-from eg_agent.model.checkpoint import Card, find_checkpoint, write_atomically
+from eg_agent.model.checkpoint import Card, composition_file, find_checkpoint, write_atomically
 from eg_agent.model.classifier import Classifier
 from eg_agent.model.fusion import apply
 from eg_agent.model.prior import log_prior
@@ -211,4 +211,8 @@ def _write(request: Request, card: Card) -> None:
     weights = target.with_suffix(".safetensors")
     if weights.resolve() != source.resolve():
         write_atomically(weights, source.read_bytes())
+        if card.composition is not None:
+            write_atomically(
+                composition_file(target), composition_file(source.with_suffix(".json")).read_bytes()
+            )
     write_atomically(target, (to_json(card, indent=1) + "\n").encode())

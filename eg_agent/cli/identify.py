@@ -13,6 +13,7 @@ import typer
 from eg_agent.errors import BadInput, BadPattern, EgAgentError
 
 if TYPE_CHECKING:
+    from eg_agent.chemistry import Composition
     from eg_agent.identify import Identification
     from eg_agent.identify.identifier import Identifier
     from eg_agent.patterns import Pattern
@@ -33,6 +34,16 @@ class Answer:
     identification: Identification
 
 
+@dataclass(frozen=True)
+class Given:
+    """What the user said of all files: cell (angstrom, degrees), wavelengths (angstrom), chemistry."""
+
+    cell: tuple[float, ...] | None
+    wavelength: float | None
+    wavelength2: float | None
+    chemistry: Composition | None
+
+
 def identify(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Measured patterns, or folders of them.")
@@ -50,6 +61,16 @@ def identify(
         typer.Option(
             metavar="a,b,c,al,be,ga",
             help="Conventional cell, angstrom and degrees: lets the fit look for absences.",
+        ),
+    ] = None,
+    composition: Annotated[
+        str | None,
+        typer.Option(metavar="FORMULA", help="What the sample is made of, as Ca3Al2Si3O12 or CaSO4·2H2O."),
+    ] = None,
+    elements: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EL,EL,...", help="Its elements alone, as Ca,Al,Si,O, where amounts are unknown."
         ),
     ] = None,
     prior: Annotated[
@@ -89,11 +110,14 @@ def identify(
     Without a cell, one is looked for by indexing, and the answer weighs the cells found against the chance
     that none of them is right. --no-index answers at once, by the network alone.
 
+    With --composition or --elements the chemistry counts, too, unless it contradicts the pattern.
+
     Exit status: 0 when all were answered (identified, undecided, no confident match), 3 when any was
     refused, 2 for wrong usage.
     """
     first, second = parse_wavelength(wavelength)
     numbers = parse_cell(cell)
+    chemistry = parse_chemistry(composition, elements)
     for target in (csv, plot):
         if target is not None and not target.absolute().parent.is_dir():
             raise BadInput(f"{target.absolute().parent} is not a folder: make it first.")
@@ -106,7 +130,8 @@ def identify(
     identifier = Identifier(checkpoint, prior, settings, library=library)
     answers: list[Answer] = []
     for path, named in _progress(files, quiet=as_json or not several):
-        answer = _answer(identifier, path, numbers, first, second, several=several, named=named)
+        given = Given(numbers, first, second, chemistry)
+        answer = _answer(identifier, path, given, several=several, named=named)
         if answer is None:
             continue
         answers.append(answer)
@@ -148,6 +173,17 @@ def parse_cell(text: str | None) -> tuple[float, ...] | None:
     return check_cell(tuple(_numbers(text, "--cell", "a,b,c in angstrom and alpha,beta,gamma in degrees")))
 
 
+def parse_chemistry(composition: str | None, elements: str | None) -> Composition | None:
+    """What is known of the sample's chemistry; raises BadInput for both at once, or for what is none."""
+    from eg_agent.chemistry import Composition
+
+    if composition is not None and elements is not None:
+        raise BadInput("give --composition or --elements, not both: a composition names its elements.")
+    if composition is not None:
+        return Composition.of_formula(composition)
+    return None if elements is None else Composition.of_elements(elements)
+
+
 def _numbers(text: str, option: str, wanted: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -182,9 +218,7 @@ def collect(paths: list[Path]) -> tuple[list[tuple[Path, bool]], bool]:
 def _answer(
     identifier: Identifier,
     path: Path,
-    cell: tuple[float, ...] | None,
-    wavelength: float | None,
-    wavelength2: float | None,
+    given: Given,
     *,
     several: bool,
     named: bool,
@@ -200,11 +234,17 @@ def _answer(
             _note(f"{path} is not a pattern: skipped ({why.rstrip('.')}).")
             return None
     try:
-        pattern, answer = identifier.identify_read(path, cell, wavelength=wavelength, wavelength2=wavelength2)
+        pattern, answer = identifier.identify_read(
+            path,
+            given.cell,
+            wavelength=given.wavelength,
+            wavelength2=given.wavelength2,
+            composition=given.chemistry,
+        )
     except EgAgentError as error:
         if not several:
             raise
-        pattern, answer = None, identifier.refuse(path, str(error), cell)
+        pattern, answer = None, identifier.refuse(path, str(error), given.cell)
     return Answer(path, pattern, answer)
 
 

@@ -29,6 +29,7 @@ from eg_agent.verify import Evidence, VerifySettings, no_cell, verify
 from eg_agent.verify.metric import Cell, check_cell
 
 if TYPE_CHECKING:
+    from eg_agent.chemistry import Composition
     from eg_agent.library import Library, Lookup
     from eg_agent.model import Classifier
 
@@ -69,14 +70,22 @@ class Identifier:
             self.classifier = checkpoint
         self.settings = settings or IdentifySettings()
 
-    def identify(self, pattern: Pattern, cell: Sequence[float] | None = None) -> Identification:
+    def identify(
+        self,
+        pattern: Pattern,
+        cell: Sequence[float] | None = None,
+        composition: Composition | None = None,
+    ) -> Identification:
         """The answer for a pattern. Bad data give the verdict `refused` with the reason, no exception.
 
         Windows may have been counted for different times (`counting_time`). A refused pattern has `measured`
         only where counting longer is the remedy.
 
         cell: a b c (angstrom) alpha beta gamma (degrees), conventional, where it is known.
-        Raises BadInput for an impossible cell: that is a wrong argument, not bad data.
+        composition: what is known of the chemistry; one that contradicts the pattern is not used, and the
+            answer says so.
+        Raises BadInput for an impossible cell, and for a composition where the checkpoint reads none: that is
+        a wrong argument, not bad data.
         """
         started = time.perf_counter()
         given = None if cell is None else check_cell(tuple(cell))
@@ -85,7 +94,7 @@ class Identifier:
             pattern = check(pattern)
             provenance = self._provenance(pattern.uid, pattern.source, given)
             pattern = evened(pattern)
-            network = self.classifier.predict(pattern)
+            network = self.classifier.predict(pattern, composition)
         except BadPattern as error:
             weak = measured(pattern) if isinstance(error, TooWeak) else None
             answer = refused(str(error), provenance)
@@ -137,13 +146,16 @@ class Identifier:
         *,
         wavelength: float | None = None,
         wavelength2: float | None = None,
+        composition: Composition | None = None,
     ) -> Identification:
         """The answer for a file; unreadable data give `refused`.
 
         wavelength, wavelength2: angstrom, for files that do not say.
         Raises BadInput where there is no such file.
         """
-        return self.identify_read(path, cell, wavelength=wavelength, wavelength2=wavelength2)[1]
+        return self.identify_read(
+            path, cell, wavelength=wavelength, wavelength2=wavelength2, composition=composition
+        )[1]
 
     def identify_read(
         self,
@@ -152,13 +164,14 @@ class Identifier:
         *,
         wavelength: float | None = None,
         wavelength2: float | None = None,
+        composition: Composition | None = None,
     ) -> tuple[Pattern | None, Identification]:
         """As `identify_file`, with the pattern that was read (None where it could not be)."""
         try:
             pattern = read(path, wavelength=wavelength, wavelength2=wavelength2)
         except BadPattern as error:
             return None, self.refuse(path, str(error), cell)
-        return pattern, self.identify(pattern, cell)
+        return pattern, self.identify(pattern, cell, composition)
 
     def refuse(self, path: str | Path, reason: str, cell: Sequence[float] | None = None) -> Identification:
         """The answer for a file that could not be read, with this identifier's provenance."""

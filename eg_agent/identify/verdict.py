@@ -94,6 +94,8 @@ def judge(
         )
     if network.out_of_distribution:
         reason += f"; out of distribution for the network{_novelty(network)}: only the fit counts"
+    if network.composition:
+        reason += f"; {_chemistry(network)}"
     if lookup is not None and lookup.matches:
         reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:
@@ -141,6 +143,17 @@ def _alone(evidence: Evidence, lookup: Lookup | None, no_cell: float | None) -> 
 def _novelty(network: Posterior) -> str:
     """How far, in brackets; empty where the posterior does not say."""
     return "" if network.novelty is None else f" ({network.novelty:.1f} standard deviations from ordinary)"
+
+
+def _chemistry(network: Posterior) -> str:
+    """What the composition did: counted, or was found to contradict the pattern."""
+    if not network.contradicts:
+        return f"{network.composition} is counted in"
+    odds = float(np.exp(-(network.composition_odds or 0.0)))
+    return (
+        f"{network.composition} contradicts the pattern (odds of {odds:,.0f} to 1 against it) and is not "
+        "counted: is it the right sample?"
+    )
 
 
 def _nearest(lookup: Lookup) -> str:

@@ -1,5 +1,7 @@
 """Checkpoints: NAME.safetensors with the weights and NAME.json, its card. No pickle anywhere.
 
+A checkpoint that knows chemistry has NAME.composition.safetensors beside them.
+
 The card carries the hash of the weights file, so that weights and card cannot be mixed up, and all
 that is needed to answer with them: architecture, grid, training prior, calibration. What is only to be
 read by people (curriculum, cost, benchmark rows) is beside it.
@@ -24,6 +26,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from eg_agent.errors import BadInput
+from eg_agent.model.composition import CompositionCard, CompositionHead
 from eg_agent.model.conformal import ConformalSets
 from eg_agent.model.fusion import Calibration, LibraryWeights
 from eg_agent.model.network import N_GROUPS, Network, NetworkConfig
@@ -44,6 +47,7 @@ class Card:
     calibration: how the two heads become one posterior, and calibrated_on: which patterns that was fitted on.
     sets: how prediction sets are made. novelty: the reference for what the network was not made for.
     library: how much network and library count where a library takes part.
+    composition: of the head that reads a composition beside the pattern; None where there is none.
     expected: what calibration promises on patterns like those it was fitted on, judged out of fold by
         compound: "coverage" of the sets and its interval, "set_size", "ece", and date, data, "folds".
     log_prior, prior: [99] nats, the prior that was fitted with the calibration (answered with as prior
@@ -66,6 +70,7 @@ class Card:
     sets: ConformalSets = field(default_factory=ConformalSets)
     novelty: NoveltyReference | None = None
     library: LibraryWeights = field(default_factory=LibraryWeights)
+    composition: CompositionCard | None = None
     expected: dict[str, Any] = field(default_factory=dict)
     log_prior: tuple[float, ...] = ()
     prior: str = ""
@@ -206,6 +211,48 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | torch.device = "c
     """The network in evaluation mode, fp32, and its card. Raises BadInput for a damaged or foreign pair."""
     card = read_card(name_or_path)
     path = find_checkpoint(name_or_path).with_suffix(".safetensors")
+    tensors = read_weights(path, card.weights_sha256)
+    network = Network(card.architecture)
+    load_weights(network, tensors, str(path))
+    return network.to(device).eval(), card
+
+
+def composition_file(card_path: Path) -> Path:
+    """Weights of the composition head that belong to a card."""
+    return card_path.with_name(card_path.stem + ".composition.safetensors")
+
+
+def save_composition(path: str | Path, card: Card, head: CompositionHead, about: CompositionCard) -> Card:
+    """Put a composition head beside a checkpoint that is there: its weights and the card, or neither."""
+    card_path = find_checkpoint(path)
+    weights = save_tensors(
+        {
+            name: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
+            for name, value in head.state_dict().items()
+        }
+    )
+    about = replace(about, config=head.config, weights_sha256=hashlib.sha256(weights).hexdigest())
+    card = replace(card, composition=about)
+    write_together(
+        {composition_file(card_path): weights, card_path: (to_json(card, indent=1) + "\n").encode()}
+    )
+    return card
+
+
+def load_composition(
+    name_or_path: str | Path, card: Card, *, device: str | torch.device = "cpu"
+) -> CompositionHead | None:
+    """The composition head of a checkpoint, in evaluation mode; None where its card knows of none."""
+    if card.composition is None:
+        return None
+    path = composition_file(find_checkpoint(name_or_path))
+    head = CompositionHead(card.composition.config)
+    load_weights(head, read_weights(path, card.composition.weights_sha256), str(path))
+    return head.to(device).eval()
+
+
+def read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:
+    """The tensors of a weights file; BadInput where it is not the one that its card names."""
     try:
         weights = path.read_bytes()
     except OSError as error:
@@ -213,21 +260,18 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | torch.device = "c
             f"weights {path} cannot be read ({error.strerror}): they belong beside their card."
         ) from error
     found = hashlib.sha256(weights).hexdigest()
-    if found != card.weights_sha256:
+    if found != sha256:
         raise BadInput(
             f"weights {path} do not belong to their card or are damaged "
-            f"(SHA-256 {found[:16]}, the card says {card.hash}): fetch both files again."
+            f"(SHA-256 {found[:16]}, the card says {sha256[:16]}): fetch both files again."
         )
     try:
-        tensors = load_tensors(weights)
+        return load_tensors(weights)
     except SafetensorError as error:
         raise BadInput(f"weights {path} are not a safetensors file ({error}).") from error
-    network = Network(card.architecture)
-    load_weights(network, tensors, str(path))
-    return network.to(device).eval(), card
 
 
-def load_weights(network: Network, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+def load_weights(network: torch.nn.Module, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Copy tensors into a network of the same architecture; BadInput names what does not fit."""
     expected = network.state_dict()
     wrong = sorted(expected.keys() ^ tensors.keys())

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from eg_agent.errors import BadPattern
-from eg_agent.model.checkpoint import Card, load_checkpoint
+from eg_agent.chemistry import Composition
+from eg_agent.errors import BadInput, BadPattern
+from eg_agent.model.checkpoint import Card, load_checkpoint, load_composition
+from eg_agent.model.composition import CompositionHead, chemistry
 from eg_agent.model.conformal import closed_set
 from eg_agent.model.fusion import Calibration, ambiguity, apply
 from eg_agent.model.network import Network
@@ -52,6 +54,7 @@ class Classifier:
     prior: str
     log_prior: npt.NDArray[np.float64]
     calibration: Calibration
+    composition: CompositionHead | None = None
 
     @classmethod
     def load(
@@ -64,7 +67,8 @@ class Classifier:
         """
         network, card = load_checkpoint(checkpoint, device=device)
         values = np.array(card.log_prior) if prior == "fitted" and card.log_prior else log_prior(prior)
-        return cls(network, card, card.architecture.grid, str(prior), values, card.calibration)
+        head = load_composition(checkpoint, card, device=device)
+        return cls(network, card, card.architecture.grid, str(prior), values, card.calibration, head)
 
     @property
     def checkpoint_hash(self) -> str:
@@ -72,19 +76,31 @@ class Classifier:
         return self.card.hash
 
     @overload
-    def predict(self, patterns: Pattern) -> Posterior: ...
+    def predict(self, patterns: Pattern, composition: Composition | None = None) -> Posterior: ...
     @overload
-    def predict(self, patterns: Sequence[Pattern]) -> list[Posterior]: ...
-    def predict(self, patterns: Pattern | Sequence[Pattern]) -> Posterior | list[Posterior]:
+    def predict(
+        self, patterns: Sequence[Pattern], composition: Sequence[Composition | None] | None = None
+    ) -> list[Posterior]: ...
+    def predict(
+        self,
+        patterns: Pattern | Sequence[Pattern],
+        composition: Composition | Sequence[Composition | None] | None = None,
+    ) -> Posterior | list[Posterior]:
         """Posterior of one pattern, or a list of them.
 
-        Raises BadPattern for a pattern that shares no angle with the checkpoint's grid; run
+        composition: what is known of the chemistry, of each pattern; None for nothing. One that contradicts
+        the pattern is not used, and the posterior says so.
+        Raises BadInput for a composition where the checkpoint has no head for one, and BadPattern for a
+        pattern that shares no angle with the checkpoint's grid; run
         `eg_agent.patterns.check` first for everything else that can be wrong with one.
         """
         if isinstance(patterns, Pattern):
-            return self.predict([patterns])[0]
+            told = None if composition is None else [composition]
+            return self.predict([patterns], told)[0]  # type: ignore[list-item]
         outputs = self.outputs(patterns)
         log_p_BG = self.log_probability(outputs)
+        given = [None] * len(log_p_BG) if composition is None else list(composition)
+        log_p_BG, odds_B, contradicts_B = self._with_compositions(outputs, log_p_BG, given)
         sets = self.card.sets.sets(log_p_BG) if len(log_p_BG) else []
         novelty_B = outputs.novelty
         reference = self.card.novelty
@@ -101,9 +117,53 @@ class Classifier:
                 set_coverage=self.card.sets.coverage,
                 novelty=None if reference is None else float(z),
                 out_of_distribution=reference is not None and bool(z > reference.threshold),
+                composition="" if told is None else str(told),
+                composition_odds=None if told is None else float(odds),
+                contradicts=bool(against),
             )
-            for row_G, groups, z, T in zip(log_p_BG, sets, novelty_B, T_B, strict=True)
+            for row_G, groups, z, T, told, odds, against in zip(
+                log_p_BG, sets, novelty_B, T_B, given, odds_B, contradicts_B, strict=True
+            )
         ]
+
+    def _with_compositions(
+        self, outputs: Outputs, log_p_BG: FloatArray, given: Sequence[Composition | None]
+    ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+        """Posteriors with the compositions that fit their patterns, log-odds [n], contradictions [n]."""
+        odds_B, contradicts_B = np.zeros(len(given)), np.zeros(len(given), dtype=bool)
+        rows = [i for i, told in enumerate(given) if told is not None]
+        if not rows:
+            return log_p_BG, odds_B, contradicts_B
+        told = [one for one in given if one is not None]
+        added_BG, match_B = self.composition_logits(outputs.features[rows], told)
+        assert self.card.composition is not None, "checked with the head"
+        about, log_p_BG = self.card.composition, log_p_BG.copy()
+        for i, one, added_G, match in zip(rows, told, added_BG, match_B, strict=True):
+            odds_B[i] = match
+            contradicts_B[i] = match < about.contradiction[0 if one.exact else 1]
+            if not contradicts_B[i]:
+                weights = about.exact if one.exact else about.elements
+                log_p_BG[i] = weights.joined(log_p_BG[i], self.log_prior, added_G)
+        return log_p_BG, odds_B, contradicts_B
+
+    @torch.inference_mode()
+    def composition_logits(
+        self, feature_BR: FloatArray, compositions: Sequence[Composition]
+    ) -> tuple[FloatArray, FloatArray]:
+        """What compositions add to the log prior [n, 99], and log-odds [n] that each fits its pattern.
+
+        feature_BR: `Outputs.features` of the patterns. Raises BadInput without a composition head.
+        """
+        if self.composition is None:
+            raise BadInput(
+                f"checkpoint {self.card.name!r} knows no chemistry: leave the composition out, "
+                "or take a checkpoint with a composition head (the shipped default has one)."
+            )
+        device = next(self.composition.parameters()).device
+        said = self.composition(
+            torch.from_numpy(feature_BR).float().to(device), chemistry(compositions).to(device)
+        )
+        return said.group_BG.double().cpu().numpy(), said.match_B.double().cpu().numpy()
 
     def log_probability(self, outputs: Outputs) -> FloatArray:
         """Calibrated log-probabilities [n, 99] of raw outputs, with this classifier's prior inside."""

@@ -28,6 +28,9 @@ class Posterior:
     novelty: how far the pattern is from what the network was trained on, in standard deviations of
         simulated patterns; None where the checkpoint has no such reference.
     out_of_distribution: the novelty is above the checkpoint's threshold: do not trust the rest.
+    composition: what was told of the chemistry ("" for nothing): a formula, or elements with commas.
+    composition_odds: log-odds that it belongs to the pattern; None without one.
+    contradicts: composition and pattern contradict each other; the composition was then not used.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -42,6 +45,9 @@ class Posterior:
     set_coverage: float | None = None
     novelty: float | None = None
     out_of_distribution: bool = False
+    composition: str = ""
+    composition_odds: float | None = None
+    contradicts: bool = False
 
     @property
     def probability(self) -> npt.NDArray[np.float64]:

@@ -14,8 +14,10 @@ import eg_agent
 from eg_agent.errors import BadInput
 from eg_agent.model import Calibration, Classifier
 from trainer.benchmark import classification, indexing
+from trainer.benchmark.composition import run_composition
 from trainer.benchmark.data import Case, Cell, Folder, Subset
 from trainer.benchmark.foreign import foreign_rows
+from trainer.benchmark.nulls import FOLDS
 from trainer.benchmark.pipeline import PipelineRecipe
 from trainer.benchmark.pipeline_folds import calibrate_pipeline
 from trainer.benchmark.predictors import (
@@ -41,6 +43,7 @@ SUBSETS: dict[What, Subset] = {
     "verify": "known_cell",
     "index": "known_cell",
     "robustness": "benchmark",
+    "composition": "benchmark",
 }
 
 
@@ -98,6 +101,17 @@ def run(
         "workers": options.workers,
         "version": eg_agent.__version__,
     }
+    if options.what == "composition":
+        # Weights of the composition are always fitted by folds: those of the card have seen these rows.
+        return run_composition(
+            folder,
+            cases,
+            options.checkpoint,
+            options.prior,
+            folds=options.calibrate_folds or FOLDS,
+            seed=options.seed,
+            progress=progress,
+        )
     strata = strata_of(folder, cases, options.by)
     if options.unseen is not None:
         strata["novelty"] = novelty_stratum(options.unseen, cases)

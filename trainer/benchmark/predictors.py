@@ -21,7 +21,7 @@ from trainer.metrics import FloatMatrix, normalise
 if TYPE_CHECKING:
     from eg_agent.identify.settings import IdentifySettings
 
-What = Literal["network", "verify", "index", "pipeline", "robustness"]
+What = Literal["network", "verify", "index", "pipeline", "robustness", "composition"]
 
 #: Pseudo-counts of the shipped prior in a prior that is fitted on folds: one a group on average.
 PRIOR_STRENGTH = 99.0

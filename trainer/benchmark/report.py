@@ -59,6 +59,7 @@ TITLES = {
     "index": "Indexing, cell unknown",
     "pipeline": "Pipeline: pattern alone, no cell",
     "robustness": "Network on parts of the range and other wavelengths",
+    "composition": "Pattern and chemistry",
 }
 
 
@@ -119,7 +120,7 @@ def _strata(result: Mapping[str, Any], name: str) -> Table:
     return table
 
 
-def _gains(gain: Mapping[str, Any], shown: Mapping[str, tuple[str, float, int]]) -> str:
+def gains_in_words(gain: Mapping[str, Any], shown: Mapping[str, tuple[str, float, int]]) -> str:
     """Paired differences with their 95 % intervals, in one line."""
     return "; ".join(
         f"{heading.splitlines()[0]} {factor * gain[name]['value']:+.{decimals}f} "
@@ -136,7 +137,9 @@ def _print_gain_over_bic(result: Mapping[str, Any], console: Console) -> None:
     for place, rows in (("", result), (", not triclinic", rest)):
         for name, gain in () if rows is None else rows["gain_over_bic"].items():
             what = "network and evidence" if name == "model" else "evidence alone"
-            console.print(f"Above plain BIC on the same fit{place}, {what}: {_gains(gain, OVER_BIC)}.")
+            console.print(
+                f"Above plain BIC on the same fit{place}, {what}: {gains_in_words(gain, OVER_BIC)}."
+            )
 
 
 def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
@@ -149,7 +152,7 @@ def _print_calibration(result: Mapping[str, Any], console: Console) -> None:
             "independent)."
         )
     if "gain" in result:
-        console.print(f"Above the network alone: {_gains(result['gain'], GAINS)}.")
+        console.print(f"Above the network alone: {gains_in_words(result['gain'], GAINS)}.")
     if "gain_over_bic" in result:
         _print_gain_over_bic(result, console)
     if "sets" in result:
@@ -204,6 +207,11 @@ def print_report(result: Mapping[str, Any], what: str, console: Console) -> None
         f"[bold]{TITLES[what]}[/bold]: {n} patterns of {compounds} compounds; "
         "below each value its 95 % interval by compound."
     )
+    if what == "composition":
+        from trainer.benchmark.composition_report import print_composition
+
+        print_composition(result, console)
+        return
     if what == "robustness":
         from trainer.benchmark.robustness_report import print_variants
 

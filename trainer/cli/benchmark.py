@@ -12,9 +12,10 @@ import typer
 def benchmark(
     data: Annotated[Path, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)],
     what: Annotated[
-        Literal["network", "verify", "index", "pipeline", "robustness"],
+        Literal["network", "verify", "index", "pipeline", "robustness", "composition"],
         typer.Option(
-            help="network, pipeline, robustness: benchmark rows; verify and index: known_cell rows."
+            help="verify and index: known_cell rows; composition: benchmark rows with a formula; "
+            "the others: benchmark rows."
         ),
     ] = "network",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,

@@ -10,6 +10,7 @@ from eg_agent.errors import EgAgentError
 from trainer.cli.benchmark import benchmark
 from trainer.cli.calibrate import calibrate
 from trainer.cli.card import card
+from trainer.cli.composition import composition
 from trainer.cli.export import export
 from trainer.cli.fit import fit
 from trainer.cli.library import library
@@ -34,6 +35,7 @@ app.command()(tune)
 app.command()(export)
 app.command()(calibrate)
 app.command()(card)
+app.command()(composition)
 app.command()(benchmark)
 app.command()(reproduce)
 app.command()(study)

@@ -1,0 +1,119 @@
+"""The composition head: what it is trained on, that it learns, and the verb that makes one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from eg_agent.chemistry import Composition
+from eg_agent.errors import BadInput
+from eg_agent.model import Classifier, read_card
+from eg_agent.model.composition import CompositionConfig, chemistry
+from eg_agent.symmetry import group_of_space_group
+from simulators.corpus import Corpus, held_out
+from trainer.cli.main import app
+from trainer.multimodal import features
+from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
+from trainer.multimodal.composition_fit import CompositionTraining, Known, held_out_figures, train_head
+
+SMALL = CompositionConfig(features=12, width=16, depth=1, heads=2, hidden=24, dropout=0.0)
+
+
+def test_compositions_of_a_corpus_are_its_formulas(corpus):
+    packed = Corpus.load(corpus)
+    found, row = of_corpus(packed)
+    assert len(found) == (row >= 0).sum() == len(packed)
+    for i in (0, len(packed) // 2, len(packed) - 1):
+        wanted = chemistry([Composition.of_formula(packed.formulas[i])])
+        torch.testing.assert_close(found.chemistry.element_BE[row[i]], wanted.element_BE[0])
+        torch.testing.assert_close(found.chemistry.share_BE[row[i]], wanted.share_BE[0])
+        assert int(found.group[row[i]]) + 1 == packed.group[i]
+
+
+def test_entries_of_an_index_leave_out_held_out_formulas(tmp_path):
+    formulas = [f"Fe{i}O{j}" for i in range(1, 9) for j in range(1, 9)] + ["Mg1.2Fe", "quartz", ""]
+    pd.DataFrame({"formula": formulas, "sg": [225] * len(formulas)}).to_parquet(tmp_path / "index.parquet")
+    found = of_index(tmp_path / "index.parquet")
+    assert 0 < len(found) < 65
+    assert set((found.group + 1).tolist()) == {group_of_space_group(225)}
+    apart = [f for f in ("Fe2O3", "FeO", "Fe3O4") if held_out("Fe2O3")]
+    assert len(apart) in (0, 3)
+    with pytest.raises(BadInput, match="no parquet with columns formula and sg"):
+        of_index(tmp_path / "absent.parquet")
+    (tmp_path / "other.parquet").write_text("not one")
+    with pytest.raises(BadInput, match="no parquet with columns"):
+        of_index(tmp_path / "other.parquet")
+
+
+def test_features_go_on_where_they_stopped(tmp_path, corpus, monkeypatch):
+    classifier, packed = Classifier.load(), Corpus.load(corpus)
+    whole = features.made(tmp_path / "whole.npz", classifier, packed, 512, "train")
+    features.made(tmp_path / "parts.npz", classifier, packed, 256, "train")
+    parts = features.made(tmp_path / "parts.npz", classifier, packed, 512, "train")
+    np.testing.assert_array_equal(whole.feature, parts.feature)
+    np.testing.assert_array_equal(whole.structure, parts.structure)
+    assert (packed.split[whole.structure] == 0).all()
+    apart = features.made(tmp_path / "apart.npz", classifier, packed, 256, "held_out")
+    assert (packed.split[apart.structure] == 1).all()
+    other = replace(classifier, card=replace(classifier.card, weights_sha256="0" * 64))
+    with pytest.raises(BadInput, match="features of network"):
+        features.made(tmp_path / "parts.npz", other, packed, 768, "train")
+    (tmp_path / "broken.npz").write_bytes((tmp_path / "parts.npz").read_bytes()[:500])
+    with pytest.raises(BadInput, match="does not hold features"):
+        features.read(tmp_path / "broken.npz")
+
+
+def made_up(n: int, seed: int) -> tuple[Compositions, Known]:
+    """Sulfides are in group 5, oxides in group 50; a pattern's features are its composition's shares."""
+    rng = np.random.default_rng(seed)
+    metals = ("Fe", "Ni", "Zn", "Cu", "Mg")
+    compositions, groups, feature = [], [], []
+    for _ in range(n):
+        metal, anion = rng.integers(len(metals)), rng.integers(2)
+        amount = float(rng.integers(1, 5))
+        compositions.append(Composition.of_amounts({metals[metal]: amount, "SO"[anion]: 2.0}))
+        groups.append((4, 49)[anion])
+        feature.append([*np.eye(5)[metal], *np.eye(2)[anion], amount, *rng.normal(size=4)])
+    pool = Compositions(chemistry(compositions), torch.tensor(groups))
+    rows = torch.arange(n)
+    return pool, Known(torch.tensor(np.array(feature), dtype=torch.float32), pool.group, rows)
+
+
+def test_a_head_learns_groups_and_what_belongs_together():
+    pool, known = made_up(600, 0)
+    fresh, unseen = made_up(300, 1)
+    settings = CompositionTraining(steps=250, batch=64, lr=5e-3, network=SMALL, match_every=1)
+    losses = []
+    head = train_head(pool, known, pool, settings, lambda step, loss: losses.append(loss))
+    assert len(losses) == 250
+    figures = held_out_figures(head, pool, fresh, unseen, fresh)
+    assert figures["exact_top1"] > 0.99
+    assert figures["elements_top1"] > 0.99
+    assert figures["exact"] < 0.1 < figures["prior"]
+    assert figures["exact_match_auc"] > 0.7  # 0.5 by chance; one in forty exchanged ones is the same
+    again = train_head(pool, known, pool, settings)
+    torch.testing.assert_close(again.group.weight, head.group.weight)
+
+
+def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_checkpoint):
+    card = tmp_path / "tiny.json"
+    for ending in (".json", ".safetensors"):
+        card.with_suffix(ending).write_bytes(random_checkpoint.with_suffix(ending).read_bytes())
+    arguments = ["composition", "--checkpoint", str(card), "--corpus", str(corpus), "--work", str(tmp_path)]
+    few = ["--patterns", "256", "--held-out", "256", "--steps", "5"]
+    before = card.read_bytes()
+    bad = CliRunner().invoke(app, [*arguments, *few, "--index", str(tmp_path / "absent.parquet")])
+    assert isinstance(bad.exception, BadInput)
+    assert card.read_bytes() == before
+    done = CliRunner().invoke(app, [*arguments, *few])
+    assert done.exit_code == 0, done.output
+    about = read_card(card).composition
+    assert about is not None
+    assert about.held_out["exact"] > 0
+    assert about.calibrated_on == "nothing: defaults"
+    assert Classifier.load(card).composition is not None

@@ -1,0 +1,192 @@
+"""`--what composition`: measured patterns with nothing, elements, or amounts told of their chemistry.
+
+Rows: none (the network alone), elements, exact; beside them what the composition says without ever seeing
+the pattern (elements_alone, exact_alone), and the prior. All are calibrated the same way, by folds of
+compounds. The steps up from one row to the next are paired, pattern by pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.chemistry import Composition
+from eg_agent.errors import BadInput, BadPattern
+from eg_agent.model import Classifier
+from eg_agent.model.composition import CompositionWeights
+from eg_agent.model.fusion import apply
+from eg_agent.model.prior import normalised
+from eg_agent.patterns import check
+from trainer.benchmark import nulls
+from trainer.benchmark.classification import compounds_of, labels_of, paired, row_as_json
+from trainer.benchmark.data import Case, Folder
+from trainer.benchmark.predictors import PRIOR_STRENGTH
+from trainer.calibrate import calibrate_folds, fold_prior
+from trainer.library.weighing import fit_weights
+from trainer.metrics import Bootstrap, FloatMatrix, negative_log_likelihood, score
+
+#: Rows as they are read, with what people call them.
+COMPOSITION_ROWS = {
+    "none": "pattern alone",
+    "elements": "with elements",
+    "exact": "with composition",
+    "elements_alone": "elements alone",
+    "exact_alone": "composition alone",
+    "prior_only": "prior only",
+}
+#: Paired differences: the row, and the one below it.
+STEPS = (("elements", "none"), ("exact", "elements"), ("exact", "none"), ("exact", "exact_alone"))
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """Measured patterns whose composition is known, and what a checkpoint makes of them.
+
+    cases, compositions: n each. features: [n, R]. split, aux: [n, 99] of the network. added: [n, 99] of the
+    composition head, by "elements" and "exact"; match: [n] log-odds by the same.
+    """
+
+    cases: list[Case]
+    compositions: list[Composition]
+    features: FloatMatrix
+    split: FloatMatrix
+    aux: FloatMatrix
+    added: dict[str, FloatMatrix]
+    match: dict[str, FloatMatrix]
+
+
+def told(
+    folder: Folder, cases: list[Case], classifier: Classifier, progress: Callable[[int, int], None] | None
+) -> Told:
+    """Rows of `cases` with a formula that can be read, and that the product does not refuse."""
+    formula = {row["id"]: (row.get("formula") or "").strip() for row in folder.rows}
+    kept, compositions, features, split, aux = [], [], [], [], []
+    with_formula = [case for case in cases if formula[case.id]]
+    for place, case in enumerate(with_formula):
+        try:
+            composition = Composition.of_formula(formula[case.id])
+            out = classifier.outputs([check(folder.pattern(case))])
+        except (BadInput, BadPattern):
+            continue
+        finally:
+            if progress is not None:
+                progress(place + 1, len(with_formula))
+        kept.append(case)
+        compositions.append(composition)
+        features.append(out.features[0])
+        split.append(out.split[0])
+        aux.append(out.aux[0])
+    if len({case.compound for case in kept}) < 10:
+        raise BadInput(f"{folder.path} has fewer than 10 compounds with a formula: fill that column in.")
+    feature_BR = np.stack(features)
+    added, match = {}, {}
+    for name, given in (("elements", [c.without_amounts() for c in compositions]), ("exact", compositions)):
+        added[name], match[name] = classifier.composition_logits(feature_BR, given)
+    return Told(kept, compositions, feature_BR, np.stack(split), np.stack(aux), added, match)
+
+
+def by_folds(known: Told, classifier: Classifier, *, folds: int, seed: int = 0) -> dict[str, FloatMatrix]:
+    """Log-probabilities [n, 99] by row, calibrated on the other folds' compounds."""
+    labels, compounds = labels_of(known.cases), compounds_of(known.cases)
+    fold = nulls.folds_by_compound(compounds, folds, seed)
+    clusters = np.asarray(compounds, dtype=str)
+    train = classifier.log_train_prior
+    network = calibrate_folds(
+        known.split,
+        known.aux,
+        train,
+        {"shipped": classifier.log_prior},
+        labels,
+        fold,
+        strength=PRIOR_STRENGTH,
+        clusters=clusters,
+    )
+    found: dict[str, FloatMatrix] = {"none": normalised(network.log_prob)}
+    for name in ("elements", "exact"):
+        found[name] = np.empty_like(known.split)
+        found[f"{name}_alone"] = np.empty_like(known.split)
+    for one, fit in zip(np.unique(fold), network.fits, strict=True):
+        out, rest = fold == one, fold != one
+        # Each compound of the fit is judged with a prior that has not counted it, as those outside are.
+        prior: FloatMatrix = np.broadcast_to(fit.log_prior, (int(rest.sum()), len(fit.log_prior)))
+        if fit.prior_name.endswith("+counts"):
+            prior = fold_prior(labels[rest], classifier.log_prior, PRIOR_STRENGTH, clusters[rest])[0]
+        inside = apply(fit.calibration, known.split[rest], known.aux[rest], train, prior)
+        outside = found["none"][out]
+        nothing = np.broadcast_to(fit.log_prior, outside.shape)
+        for name in ("elements", "exact"):
+            added = known.added[name]
+            weights = fitted_weights(inside, prior, added[rest], labels[rest])
+            found[name][out] = weights.joined(outside, fit.log_prior, added[out])
+            # Without a pattern the network's posterior is its prior.
+            weights = fitted_weights(prior, prior, added[rest], labels[rest])
+            found[f"{name}_alone"][out] = weights.joined(nothing, fit.log_prior, added[out])
+    return found
+
+
+def fitted_weights(
+    log_probability: FloatMatrix, log_prior: FloatMatrix, added: FloatMatrix, labels: npt.NDArray[np.int64]
+) -> CompositionWeights:
+    """Weights of labelled patterns: the same logistic regression as for a library."""
+    found = fit_weights(log_probability, log_prior, added, labels)
+    return CompositionWeights(found.network, found.lookup, found.prior)
+
+
+def run_composition(
+    folder: Folder,
+    cases: list[Case],
+    checkpoint: str,
+    prior: str,
+    *,
+    folds: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The rows with a formula, as JSON types: metrics of each, the steps between them, contradictions."""
+    classifier = Classifier.load(checkpoint, prior)
+    known = told(folder, cases, classifier, progress)
+    labels, compounds = labels_of(known.cases), compounds_of(known.cases)
+    found = by_folds(known, classifier, folds=folds, seed=seed)
+    null = nulls.prior_only(labels, compounds, classifier.log_prior, prior, seed=seed)
+    found["prior_only"] = null.log_probability
+    reference = negative_log_likelihood(null.log_probability, labels)
+    boot = Bootstrap(compounds, seed=seed)
+    rows = {name: row_as_json(score(found[name], labels, reference, boot)) for name in COMPOSITION_ROWS}
+    steps = {
+        f"{upper} - {lower}": row_as_json(paired(found[upper], found[lower], labels, boot))
+        for upper, lower in STEPS
+    }
+    about = classifier.card.composition
+    assert about is not None, "checked with the head"
+    # Another compound's composition, far enough away in a random order that no compound meets itself often.
+    rng = np.random.default_rng(seed)
+    other = rng.permutation(len(labels))
+    swapped = [known.compositions[i] for i in other]
+    apart = np.array([compounds[i] != compounds[j] for i, j in enumerate(other)])
+    noticed = {}
+    for place, name in enumerate(("exact", "elements")):
+        wrong = swapped if name == "exact" else [c.without_amounts() for c in swapped]
+        match = classifier.composition_logits(known.features, wrong)[1]
+        limit = about.contradiction[place]
+        noticed[name] = {
+            "right_doubted": float((known.match[name] < limit).mean()),
+            "wrong_noticed": float((match[apart] < limit).mean()),
+        }
+    return {
+        "n": len(labels),
+        "compounds": boot.n_compounds,
+        "rows": rows,
+        "steps": steps,
+        "contradictions": noticed,
+        "settings": {
+            "what": "composition",
+            "data": folder.path.name,
+            "checkpoint": classifier.checkpoint_hash,
+            "calibration": f"out of fold, {folds} folds by compound",
+            "composition": asdict(about) | {"config": asdict(about.config)},
+        },
+    }

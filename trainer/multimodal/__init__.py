@@ -1,0 +1,1 @@
+"""Training of what knows the chemistry: the composition head of the classifier, and XxaCT-NN."""

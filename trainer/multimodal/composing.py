@@ -1,0 +1,136 @@
+"""`eg-train composition`: a composition head for a trained network, calibrated on measured patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from eg_agent.errors import BadInput
+from eg_agent.model import Classifier
+from eg_agent.model.checkpoint import Card, save_composition
+from eg_agent.model.composition import CompositionCard, CompositionHead
+from eg_agent.model.fusion import apply
+from simulators.corpus import Corpus
+from trainer.benchmark.classification import compounds_of, labels_of
+from trainer.benchmark.composition import fitted_weights, told
+from trainer.benchmark.data import Folder
+from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
+from trainer.multimodal.composition_fit import CompositionTraining, Known, held_out_figures, train_head
+from trainer.multimodal.features import made
+
+#: Share of right compositions of held-out structures that may be said to contradict their pattern.
+FALSE_ALARMS = 0.01
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make: see `eg-train composition`.
+
+    checkpoint: a card that the head is put beside (a file: a shipped one is not written to).
+    work: folder of the features, which a later run goes on from. index: parquet of formulas and space groups.
+    data: labelled patterns with formulas, for the weights; None leaves them at 1.
+    """
+
+    checkpoint: Path
+    corpus: Path
+    work: Path
+    index: Path | None = None
+    data: Path | None = None
+    patterns: int = 50_000
+    held_out_patterns: int = 8_000
+    training: CompositionTraining = field(default_factory=CompositionTraining)
+    seed: int = 0
+
+
+def compose(request: Request, say: Say, progress: Callable[[str, int, int], None]) -> Card:
+    """Make features, train the head, fit its weights, and write it beside the checkpoint."""
+    if request.checkpoint.suffix != ".json" or not request.checkpoint.is_file():
+        raise BadInput(f"{request.checkpoint} is no card of a checkpoint: give its .json file.")
+    classifier = Classifier.load(request.checkpoint)
+    corpus = Corpus.load(request.corpus)
+    request.work.mkdir(parents=True, exist_ok=True)
+    features = {
+        split: made(
+            request.work / f"{split}.npz",
+            classifier,
+            corpus,
+            count,
+            split,
+            seed=request.seed,
+            progress=lambda done, total, split=split: progress(f"{split} features", done, total),
+        )
+        for split, count in (("held_out", request.held_out_patterns), ("train", request.patterns))
+    }
+    compositions, row = of_corpus(corpus, request.seed)
+    known = {split: Known.of(found, row) for split, found in features.items()}
+    apart = torch.from_numpy(corpus.split[row >= 0] == 1)
+    pool = compositions.only(~apart)
+    if request.index is not None:
+        pool = pool.with_more(of_index(request.index))
+    read = classifier.network.aux_head.in_features
+    training = replace(request.training, network=replace(request.training.network, features=read))
+    steps = training.steps
+    head = train_head(
+        pool,
+        known["train"],
+        compositions,
+        training,
+        lambda step, loss: progress(f"loss {loss:.3f}", step, steps),
+    )
+    figures = held_out_figures(head, pool, compositions.only(apart), known["held_out"], compositions)
+    for name, value in figures.items():
+        say(f"held out, {name}: {value:.4g}")
+    limits, noticed = contradiction(head, known["held_out"], compositions, request.seed)
+    about = CompositionCard(
+        config=head.config,
+        contradiction=limits,
+        noticed=noticed,
+        trained_on=f"{len(pool):,} compositions of {request.corpus.stem}"
+        + ("" if request.index is None else f" and {request.index.stem}")
+        + f"; {len(features['train']):,} patterns",
+        held_out=figures,
+    )
+    if request.data is not None:
+        about = weighed(Folder(request.data), replace(classifier, composition=head), about)
+    return save_composition(request.checkpoint, classifier.card, head, about)
+
+
+@torch.inference_mode()
+def contradiction(
+    head: CompositionHead, known: Known, compositions: Compositions, seed: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Log-odds under which FALSE_ALARMS of the right compositions lie, for (amounts, elements), and the
+    shares of another structure's compositions that lie below them."""
+    n = len(known.group_N)
+    other = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    limits, noticed = [], []
+    for told_exact in (True, False):
+        exact = torch.full((n,), told_exact)
+        right = head(known.feature_NR, compositions.take(known.row_N, exact)).match_B
+        wrong = head(known.feature_NR, compositions.take(known.row_N[other], exact)).match_B
+        limit = float(torch.quantile(right, FALSE_ALARMS))
+        limits.append(round(limit, 4))
+        noticed.append(round(float((wrong < limit).float().mean()), 4))
+    return (limits[0], limits[1]), (noticed[0], noticed[1])
+
+
+def weighed(folder: Folder, classifier: Classifier, about: CompositionCard) -> CompositionCard:
+    """Weights fitted on all labelled patterns with a formula, around the checkpoint's own calibration."""
+    # The head is not calibrated yet, but its logits do not depend on that.
+    ready = replace(classifier, card=replace(classifier.card, composition=about))
+    known = told(folder, folder.cases("benchmark"), ready, None)
+    labels, compounds = labels_of(known.cases), compounds_of(known.cases)
+    prior = classifier.log_prior
+    said = apply(classifier.calibration, known.split, known.aux, classifier.log_train_prior, prior)
+    return replace(
+        about,
+        exact=fitted_weights(said, prior, known.added["exact"], labels),
+        elements=fitted_weights(said, prior, known.added["elements"], labels),
+        calibrated_on=f"{len(labels)} measured patterns of {len(set(compounds))} compounds with a formula "
+        f"({folder.path.name})",
+    )
