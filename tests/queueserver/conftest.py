@@ -20,7 +20,7 @@ def facility(tmp_path_factory) -> Iterator[Facility]:
     if why := missing():
         pytest.skip(why)
     # A test run that is ended from outside must not leave servers behind.
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Facility(tmp_path_factory.mktemp("facility")) as found:
         found.manager.open_environment()
         yield found
