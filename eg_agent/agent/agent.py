@@ -152,7 +152,7 @@ class Agent:
             not_in_tiled=self._not_in_tiled,
             say=self.say,
             live=None if live is None else LiveRuns(live),
-            look_time=max(1.0, time_limit / 4.0),
+            look_time=time_limit / 2.0 + reading,
         )
         said = (lambda answer: print_line(line(answer)),) if listeners is None else listeners
         self._loop.listeners.extend(said)

@@ -15,8 +15,11 @@ from eg_agent.identify.information import entropy
 #: and their answer is due, not a look.
 _SETTLE = 0.2
 
-#: Looks in a row that may fail before a run is left alone until its end.
+#: Looks in a row that may fail before a run is left alone until its end; each is followed by twice the pause.
 _FAILURES = 2
+
+#: Looks in a row that may find no pattern (yet): somebody else's first data come to Tiled late.
+_EMPTY = 6
 
 #: Runs whose last look is remembered.
 _REMEMBERED = 100
@@ -31,6 +34,7 @@ class _Open:
     looked: float = 0.0
     took: float = 0.0
     failures: int = 0
+    empty: int = 0
     looks: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -72,9 +76,9 @@ class LiveRuns:
         """The run to look at now, newest first, and the number of its events so far; None when none is."""
         now = time.monotonic()
         for found in reversed(list(self._open.values())):
-            if found.unseen_since is None or found.failures >= _FAILURES:
+            if found.unseen_since is None or found.failures >= _FAILURES or found.empty >= _EMPTY:
                 continue
-            pause = max(self._every, found.took)
+            pause = max(self._every, found.took) * 2.0 ** (found.failures + found.empty)
             if now - found.unseen_since >= _SETTLE and now - found.looked >= pause:
                 found.unseen_since = None
                 found.seen = found.events
@@ -89,17 +93,32 @@ class LiveRuns:
         found = self._open.get(uid)
         if found is None:
             return
-        found.looked, found.took, found.failures = time.monotonic(), answer.seconds, 0
+        found.looked, found.took, found.failures, found.empty = time.monotonic(), answer.seconds, 0, 0
         found.looks.append(_as_row(answer, found.seen))
 
-    def failed(self, uid: str, *, for_good: bool = False) -> bool:
-        """A look came to nothing; returns whether the run is left alone from here on."""
+    def failed(self, uid: str) -> bool:
+        """A look broke; returns whether the run is left alone from here on."""
         found = self._open.get(uid)
         if found is None:
             return False
         found.looked = time.monotonic()
-        found.failures = _FAILURES if for_good else found.failures + 1
+        found.unseen_since = found.unseen_since or found.looked  # what it was to see is still unseen
+        found.failures += 1
         return found.failures >= _FAILURES
+
+    def found_nothing(self, uid: str) -> None:
+        """There was no pattern to look at: not yet, or not at all."""
+        found = self._open.get(uid)
+        if found is not None:
+            found.looked = time.monotonic()
+            found.unseen_since = found.unseen_since or found.looked
+            found.empty += 1
+
+    def leave(self, uid: str) -> None:
+        """No looks at a run until its end."""
+        found = self._open.get(uid)
+        if found is not None:
+            found.failures = _FAILURES
 
     def latest(self, uid: str) -> Answer | None:
         """The last look at a run."""

@@ -264,7 +264,7 @@ class Loop:
         assert self.live is not None
         run, events = due
         if run.held or not self._worker_reads:
-            self.live.failed(run.uid, for_good=True)
+            self.live.leave(run.uid)
             return
         measured = self._measured([run])
         measured.seconds = run.so_far
@@ -272,7 +272,7 @@ class Loop:
         try:
             answer = self._core.look(measured, self.mode, self._look_time)
         except NotAPattern:
-            self.live.failed(run.uid, for_good=True)
+            self.live.found_nothing(run.uid)
         except WorkerFailed as error:
             if self.live.failed(run.uid):
                 self._core.write(

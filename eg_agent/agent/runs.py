@@ -222,6 +222,9 @@ class PatternSource:
         if isinstance(self._tiled, str):
             uri = self._tiled
             with contextlib.suppress(Exception):
+                import tiled.client.array  # what reading loads: seconds on a busy machine
+                import tiled.client.dataframe  # noqa: F401
+
                 self._tiled = within(10.0, lambda: connect(uri))
 
     def pattern(self, run: Run, *, without_tiled: str = "") -> tuple[Pattern, PatternFrom, str]:

@@ -97,8 +97,9 @@ def watch(
         if mode == "propose":
             threading.Thread(target=_verdicts, args=(watching, shown), daemon=True).start()
         while not ended.wait(0.5):
-            idle = time.monotonic() - shown.last
-            if until_idle is not None and not watching.follower.open_runs and idle > until_idle:
+            if until_idle is None or time.monotonic() - shown.last <= until_idle:
+                continue
+            if watching.follower.looks and not watching.follower.open_runs and watching.agent.wait(0.0):
                 break
         shown.text("[eg-agent] ends; what was measured stays in Tiled, what was said in the ledger")
 
