@@ -139,7 +139,25 @@ def page(card: Card) -> str:
         measured=_measured(card),
         robustness=_robustness(card),
         mixtures=_mixtures(card),
+        chemistry=_chemistry(card),
         limits="\n".join(f"- {limit}" for limit in card.limits),
+    )
+
+
+def _chemistry(card: Card) -> str:
+    about = card.composition
+    if about is None:
+        return "It reads patterns alone: a composition cannot be told."
+    said, doubted = about.held_out, about.noticed
+    return (
+        "A composition, or elements alone, may be told beside the pattern "
+        "([how](../how-to/use-the-chemistry.md)). That head was trained on "
+        f"{about.trained_on}; its weights were fitted on {about.calibrated_on}. On "
+        f"{said['compositions']:,.0f} held-out formulas, never seeing a pattern: "
+        f"{said['prior']:.2f} nats with class frequencies alone, {said['elements']:.2f} with elements, "
+        f"{said['exact']:.2f} with amounts (Top-1 {100 * said['exact_top1']:.0f} %). Of another structure's "
+        f"compositions {100 * doubted[0]:.0f} % are noticed to contradict the pattern "
+        f"({100 * doubted[1]:.0f} % of its elements), where one in a hundred right ones is doubted."
     )
 
 
