@@ -112,7 +112,7 @@ class Facility:
             self.redis.start()
             if self.postgres is not None:
                 self.postgres.start()
-            self.tiled.start(wait=180.0)
+            self.tiled.start(wait=300.0)
             self.manager.start()
         except BaseException:
             self.close()

@@ -46,7 +46,7 @@ def absent(*names: str) -> str:
     return f"not on this machine: {', '.join(missing)} (see .ci/run for how to install)" if missing else ""
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = 300.0) -> None:
     """Wait until `ready`, or fail saying what was waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -81,7 +81,7 @@ class Server:
     def ready(self) -> bool:
         raise NotImplementedError
 
-    def start(self, wait: float = 90.0) -> None:
+    def start(self, wait: float = 300.0) -> None:
         """Start, and wait until it serves."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
@@ -340,7 +340,7 @@ class Manager(Server):
             raise RuntimeError(problem or "no answer")
         return found
 
-    def open_environment(self, wait: float = 120.0) -> None:
+    def open_environment(self, wait: float = 300.0) -> None:
         self.ask("environment_open")
         wait_for("environment", lambda: self.ask("status")["worker_environment_state"] == "idle", wait)
 

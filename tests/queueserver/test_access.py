@@ -13,7 +13,7 @@ import pytest
 from facility import wait_for
 from servers import BIN, Server, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 FAST = "beamline:FastIdentifier"
 DOCTOR = (sys.executable, "-m", "eg_agent.cli.main", "doctor")
@@ -54,35 +54,35 @@ def test_a_locked_queue_is_respected(facility, start):
     manager.ask("lock", environment=False, queue=True, user="ada", lock_key="key-of-ada", note="aligning")
     try:
         name, agent = start(repeats=0)
-        wait_for("the lock to be told", lambda: "lock" in agent.health()["waiting"], 90)
+        wait_for("the lock to be told", lambda: "lock" in agent.health()["waiting"], 300)
         assert "locked" in told(agent, "lock")
         assert manager.ask("queue_get")["items"] == []
     finally:
         manager.ask("unlock", lock_key="key-of-ada")
-    wait_for("the shift", lambda: agent.health()["finished"], 180)
+    wait_for("the shift", lambda: agent.health()["finished"], 600)
     assert len(runs_of(facility, name)) == 1
 
 
 def test_a_group_without_the_plan_is_told_and_nothing_is_queued(facility, start):
     _, agent = start(options={"group": "nobody"})
-    wait_for("a reason", lambda: "nobody" in str(agent.health()["waiting"]), 90)
+    wait_for("a reason", lambda: "nobody" in str(agent.health()["waiting"]), 300)
     assert facility.manager.ask("queue_get")["items"] == []
 
 
 def test_a_plan_outside_the_permissions_is_told(facility, start):
     _, agent = start(more='[queue]\nplan = "count"\n')
-    wait_for("a reason", lambda: "may not use the plan 'count'" in told(agent, "queue"), 90)
+    wait_for("a reason", lambda: "may not use the plan 'count'" in told(agent, "queue"), 300)
     assert facility.manager.ask("queue_get")["items"] == []
 
 
 def test_what_the_instrument_forbids_is_refused_by_the_plan_and_told(facility, start):
     """The agent's limits are wider than the instrument's: the fence in the worker holds."""
     name, agent = start(more="[failure]\nretries = 0\n", seconds=100.0)
-    wait_for("the failure", lambda: any(status == "failed" for status, _ in outcomes(agent)), 120)
+    wait_for("the failure", lambda: any(status == "failed" for status, _ in outcomes(agent)), 300)
     reason = next(why for status, why in outcomes(agent) if status == "failed")
     assert "100" in reason
     assert "60 s" in reason
-    wait_for("the end", lambda: agent.health()["finished"] or not agent.health()["open_decisions"], 60)
+    wait_for("the end", lambda: agent.health()["finished"] or not agent.health()["open_decisions"], 300)
     assert not any(d["stop"] and d["stop"]["exit_status"] == "success" for d in runs_of(facility, name))
     assert facility.manager.ask("queue_get")["items"] == []
 
@@ -94,29 +94,29 @@ def test_other_peoples_items_are_left_alone(facility, start):
     theirs = {"item_type": "plan", "name": "eg_measure", "kwargs": scan}
     uid = manager.ask("queue_item_add", item=theirs, user="ada", user_group="primary")["item"]["item_uid"]
     name, agent = start(repeats=0)
-    wait_for("it waits for a person", lambda: "somebody's item first" in told(agent, "person"), 90)
+    wait_for("it waits for a person", lambda: "somebody's item first" in told(agent, "person"), 300)
     items = manager.ask("queue_get")["items"]
     assert [item["user"] for item in items] == ["ada", "eg-agent"]
     assert items[0]["item_uid"] == uid
     manager.ask("queue_start")
-    wait_for("the shift", lambda: agent.health()["finished"], 180)
+    wait_for("the shift", lambda: agent.health()["finished"], 600)
     assert len(runs_of(facility, name)) == 1
 
 
 def test_an_item_that_a_person_took_out_is_not_put_back(facility, start):
     manager = facility.manager
     name, agent = start(more='[queue]\nstart = "never"\n')
-    wait_for("the item", lambda: manager.ask("queue_get")["items"], 90)
+    wait_for("the item", lambda: manager.ask("queue_get")["items"], 300)
     manager.ask("queue_clear")
     # The history must say something, else the queue counts as lost.
-    wait_for("the refusal", lambda: any("taken out" in why for _, why in outcomes(agent)), 60)
+    wait_for("the refusal", lambda: any("taken out" in why for _, why in outcomes(agent)), 300)
     time.sleep(2.0)
     assert runs_of(facility, name) == []
 
 
 def test_proposals_wait_for_a_person_and_edits_are_checked(facility, start):
     name, agent = start(more="[approval]\nexpires = 600.0\n", options={"mode": "propose"}, seconds=0.05)
-    wait_for("a proposal", lambda: "decisions list" in told(agent, "person"), 180)
+    wait_for("a proposal", lambda: "decisions list" in told(agent, "person"), 600)
     assert len(runs_of(facility, name)) == 1  # the first scan needs nobody
 
     def command(*args):
@@ -135,7 +135,7 @@ def test_proposals_wait_for_a_person_and_edits_are_checked(facility, start):
     assert "refused" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert command("approve", ident[:6], "--seconds", "0.3", "--by", "ada").returncode == 0
-    wait_for("the measurement", lambda: len(runs_of(facility, name)) == 2, 180)
+    wait_for("the measurement", lambda: len(runs_of(facility, name)) == 2, 600)
     second = runs_of(facility, name)[1]["start"]
     assert second["eg_decision_id"] == ident
     assert second["seconds_per_point"] == 0.3
@@ -149,7 +149,7 @@ def test_a_wrong_or_missing_key_is_told_and_kept_secret(facility, shift, key):
     agent.more = {"TILED_API_KEY": key}
     agent.start()
     try:
-        wait_for("a reason", lambda: told(agent, "tiled") != "", 90)
+        wait_for("a reason", lambda: told(agent, "tiled") != "", 300)
         assert "401" in told(agent, "tiled") or "Unauthorized" in told(agent, "tiled")
     finally:
         agent.stop()
@@ -208,13 +208,13 @@ def test_the_doctor_is_content_with_a_whole_facility(facility, shift):
 def test_no_secret_in_anything_that_a_shift_leaves_behind(facility, start):
     """Keys are given in every way; then log, ledger, metrics, health and all records are searched."""
     _, agent = start(repeats=1, options={"tiled": facility.tiled.uri, "redis": facility.redis.url})
-    wait_for("the shift", lambda: agent.health()["finished"], 240)
+    wait_for("the shift", lambda: agent.health()["finished"], 600)
     texts = {"metrics": agent.metrics(), "health": str(agent.health())}
     facility.tiled.kill()  # an outage is where tracebacks come from
     time.sleep(3.0)
     texts["health of an outage"] = str(agent.health())
     agent.stop()
-    facility.tiled.start(wait=180.0)
+    facility.tiled.start(wait=300.0)
     for path in agent.folder.rglob("*"):
         if path.is_file():
             with contextlib.suppress(UnicodeDecodeError):
@@ -256,11 +256,11 @@ def test_the_same_over_http(facility, start, tmp_path):
     server.start()
     try:
         name, path_agent = start(repeats=1, options={"queue": server.address})
-        wait_for("a refusal", lambda: path_agent.health()["waiting"], 90)
+        wait_for("a refusal", lambda: path_agent.health()["waiting"], 300)
         path_agent.stop()
         path_agent.more = {"QSERVER_HTTP_SERVER_API_KEY": server.key}
         path_agent.start()
-        wait_for("the shift", lambda: path_agent.health()["finished"], 240)
+        wait_for("the shift", lambda: path_agent.health()["finished"], 600)
         assert len(runs_of(facility, name)) >= 1
         assert server.key not in path_agent.log.read_text()
     finally:
