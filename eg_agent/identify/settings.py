@@ -23,7 +23,7 @@ class IdentifySettings:
 
     network_weight: power of the network's posterior in the product (1: as calibrated).
     evidence_weight: power of the evidence, 0-1. 1: what a fit says is pooled so that its odds hold as they
-        are (`eg_agent.verify.pooling`): of 488 simulated patterns, out of fold, 80.2 % claimed and 80.8 % right.
+        are (`eg_agent.verify.pooling`): 80.2 % claimed, 80.8 % right on 488 simulated patterns, out of fold.
     library_weight: power of what a library says, 0-1. 1: its constants were fitted on simulated patterns, and
         fitting them again beside a network changed them little (`trainer.library`).
     misled: probability that the evidence as a whole says nothing (another phase's cell, a misfit that

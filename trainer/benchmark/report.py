@@ -42,6 +42,7 @@ OVER_BIC = {
     "top1": ("Top-1 %", 100, 1),
     "top3": ("Top-3 %", 100, 1),
     "top5": ("Top-5 %", 100, 1),
+    "bits": ("bits", 1, 2),
 }
 WRONG = {
     "brier": ("Brier", 1, 2),

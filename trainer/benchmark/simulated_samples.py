@@ -62,7 +62,7 @@ def draw(folder: str | Path, wanted: Sequence[int], seed: int) -> list[Drawn]:
 
     folder: with the parquet tables of structures, or CIF files. Raises BadInput where there are none.
     """
-    source = _ByGroup(Path(folder))
+    source = StructuresByGroup(Path(folder))
     known: set[str] = set()
     queues = {n: iter(source.numbers(n, seed)) for n in set(wanted)}
     found = []
@@ -140,8 +140,11 @@ def own_metric(crystal: Crystal) -> bool:
     return name == ("hexagonal" if system == "trigonal/hexagonal" else system)
 
 
-class _ByGroup:
-    """Structures of a folder by extinction group, found by the column of space groups where there is one."""
+class StructuresByGroup:
+    """Structures of a folder by extinction group, found by the column of space groups where there is one.
+
+    group: [n] number 1-99 of each.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = StructureFolder(folder)
@@ -149,7 +152,11 @@ class _ByGroup:
             raise no_structures(folder)
         first = self._computed_groups(folder / "materials_project.parquet")
         rest = [self._folder.crystal(i).group for i in range(len(first), len(self._folder))]
-        self._group = np.concatenate([first, np.array(rest, dtype=np.int64)])
+        self.group = np.concatenate([first, np.array(rest, dtype=np.int64)])
+
+    def crystal(self, place: int) -> Crystal:
+        """Structure number `place` of the folder."""
+        return self._folder.crystal(place)
 
     @staticmethod
     def _computed_groups(path: Path) -> np.ndarray:
@@ -168,7 +175,7 @@ class _ByGroup:
     def numbers(self, number: int, seed: int) -> np.ndarray:
         """Numbers of the structures of a group, in random order."""
         rng = np.random.default_rng([seed, 29, number])
-        return rng.permutation(np.flatnonzero(self._group == number))
+        return rng.permutation(np.flatnonzero(self.group == number))
 
     def usable(self, place: int, number: int, known: set[str]) -> Crystal | None:
         """The structure, when it can stand for its group in a study."""

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 def study(
     what: Annotated[
-        Literal["simulated", "regimes"],
-        typer.Argument(help="simulated: evidence beside BIC, AIC and Le Bail. regimes: the paper's three."),
+        Literal["simulated", "regimes", "pooling"],
+        typer.Argument(
+            help="simulated: evidence beside BIC, AIC and Le Bail. regimes: the paper's three. pooling: fit "
+            "how the verifier pools evidence and BIC, on patterns with measured misfit."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of rows, tables and pictures.", show_default=False)],
     structures: Annotated[
@@ -36,7 +39,11 @@ def study(
     """Measure the verifier where the truth is known, beside simpler criteria and the paper's figures."""
     if crystals < 1 or not (minutes is None or minutes > 0):
         raise BadInput("--crystals and --minutes must be greater than 0.")
-    if what == "simulated":
+    if what == "pooling":
+        if structures is None:
+            raise BadInput("give --structures, the folder of the structures that samples are made of.")
+        _pooling(structures, out, crystals, minutes)
+    elif what == "simulated":
         if structures is None:
             raise BadInput("give --structures, the folder of the structures that samples are made of.")
         _simulated(structures, out, crystals, minutes, seed)
@@ -60,6 +67,18 @@ def _simulated(structures: Path, out: Path, crystals: int, minutes: float | None
     typer.echo(text)
     if len(rows) < crystals * 3:
         typer.echo("not all samples are verified: the same command goes on from here.")
+
+
+def _pooling(structures: Path, out: Path, patterns: int, minutes: float | None) -> None:
+    from trainer.benchmark.pooling_fit import FOLDS, SEED, as_shipped, run
+
+    with _bar("pooling") as update:
+        rows = run(structures, out, patterns, minutes=minutes, progress=update)
+    if len({row.formula for row in rows}) < FOLDS:
+        raise BadInput(f"{len(rows)} patterns are too few to fit on: give --crystals 300 or more.")
+    text = json.dumps(as_shipped(rows, SEED), indent=1) + "\n"
+    _write(out / "pooling.json", text)
+    typer.echo(text)
 
 
 def _regimes(
