@@ -1,7 +1,7 @@
-"""`python tests/bench/agent.py [--what PART ...] [--json]`: what the agent takes of a scan, and how soon it answers.
+"""`python tests/bench/agent.py [--what PART ...] [--json]`: what the agent takes of a scan, its delay.
 
-share     8,192 points an event: seconds of the RunEngine's thread that the agent takes of a document, and the
-          time from event to event, beside the same scan without the agent and beside bluesky's TiledWriter
+share     8,192 points an event: seconds of the RunEngine's thread that the agent takes of a document (by the
+          clock, and its own processor time), and the time of an event beside the same scan without the agent
 step      a step scan of 4,250 points, its rate beside the same scan without the agent
 decision  stop document to decision with the cell known, verification included, the real network and fit
 runs      many short runs in one session: memory and threads after the first hundred and at the end
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ if __name__ == "__main__":
 import numpy as np
 
 #: Points of a trace; events of a scan of traces; seconds between frames.
-POINTS, FRAMES, EXPOSURE = 8192, 120, 0.05
+POINTS, FRAMES, EXPOSURE = 8192, 100, 0.1
 STEPS = 4250
 
 
@@ -118,24 +118,19 @@ def steps(RE: Any, exposure: float) -> float:
 
 def share(uri: str, folder: Path, repeats: int) -> dict[str, float]:
     """What the agent takes of an event with 8,192 points; milliseconds."""
-    from bluesky.callbacks.tiled_writer import TiledWriter
-    from tiled.client import from_uri
-
     RE = engine()
+    own: list[float] = []
     taken: list[float] = []
     bare: list[np.ndarray] = []
     with_agent: list[np.ndarray] = []
     with agent_on(RE, uri, folder / "share") as agent:
         for _ in range(repeats):
-            token = RE.subscribe(timed(agent, taken))
+            token = RE.subscribe(timed(agent, taken, own))
             with_agent.append(traces(RE))
             agent.wait(120)
             RE.unsubscribe(token)
             bare.append(traces(RE))
         lost = agent.writer.state.lost
-    token = RE.subscribe(TiledWriter(from_uri(uri), batch_size=1))
-    other = traces(RE)
-    RE.unsubscribe(token)
     without, withit = np.concatenate(bare), np.concatenate(with_agent)
     return {
         "points": POINTS,
@@ -146,20 +141,21 @@ def share(uri: str, folder: Path, repeats: int) -> dict[str, float]:
         "event_without_ms_p99": ms(np.quantile(without, 0.99)),
         "share_ms_p99": ms(np.quantile(withit, 0.99) - np.quantile(without, 0.99)),
         "share_ms_median": ms(np.median(withit) - np.median(without)),
-        "tiled_writer_event_ms_p99": ms(np.quantile(other, 0.99)),
-        "less_than_tiled_writer": float(np.median(other) / np.median(withit)),
+        "processor_ms_median": ms(np.median(own)),
+        "processor_ms_p99": ms(np.quantile(own, 0.99)),
         "documents_lost": lost,
     }
 
 
-def timed(agent: Any, taken: list[float]) -> Callable[[str, Any], None]:
-    """The agent as a callback that notes the seconds of each event."""
+def timed(agent: Any, taken: list[float], own: list[float]) -> Callable[[str, Any], None]:
+    """The agent as a callback that notes the seconds of each event, and its thread's processor time."""
 
     def call(name: str, doc: Any) -> None:
-        before = time.perf_counter()
+        before, processor = time.perf_counter(), time.thread_time()
         agent(name, doc)
         if name == "event":
             taken.append(time.perf_counter() - before)
+            own.append(time.thread_time() - processor)
 
     return call
 
@@ -183,12 +179,106 @@ def step(uri: str, folder: Path, repeats: int) -> dict[str, float]:
     return found
 
 
+def decision(uri: str, folder: Path, repeats: int) -> dict[str, float]:
+    """Stop document to decision with the cell known: the real network and fit on simulated samples."""
+    from bluesky.plans import count
+    from ophyd import Component as Cpt
+    from ophyd import Device, Kind, Signal
+
+    from eg_agent.patterns import Radiation
+    from simulators.measurement import simulate
+    from simulators.textbook import textbook
+
+    class Detector(Device):
+        tth = Cpt(Signal, value=np.zeros(2), kind=Kind.normal)
+        intensity = Cpt(Signal, value=np.zeros(2), kind=Kind.hinted)
+        wavelength = Cpt(Signal, value=1.540593, kind=Kind.config)
+        wavelength2 = Cpt(Signal, value=1.544427, kind=Kind.config)
+        exposure_time = Cpt(Signal, value=1.0, kind=Kind.config)
+
+    RE, detector, answers = engine(), Detector(name="det"), []
+    crystals = [c for c in textbook() if c.cell is not None][: 10 * repeats]
+    axis = np.arange(5.0, 90.0, 0.02)
+    detector.tth.put(axis)
+    with agent_on(RE, uri, folder / "decision", listeners=(answers.append,)) as agent:
+        answers.clear()
+        RE.subscribe(agent)
+        for i, crystal in enumerate(crystals):
+            made = simulate(crystal, Radiation.anode("Cu"), axis, np.random.default_rng(i), peak_rate=3000.0)
+            detector.intensity.put(made.intensity)
+            RE(count([detector]), sample=f"sample {i}", cell=[float(v) for v in crystal.cell])
+            agent.wait(120)
+    took = np.array([answer.seconds for answer in answers])
+    worked = np.array([a.identification.seconds for a in answers if a.identification is not None])
+    fitted = [a.identification.evidence.status for a in answers if a.identification is not None]
+    return {
+        "n": len(took),
+        "seconds_median": float(np.median(took)),
+        "seconds_p95": float(np.quantile(took, 0.95)),
+        "identifying_median": float(np.median(worked)),
+        "verified": fitted.count("fitted") / len(took),
+        "from_tiled": [a.pattern_from for a in answers].count("tiled") / len(took),
+    }
+
+
+def runs(uri: str, folder: Path, repeats: int) -> dict[str, float]:
+    """Memory and threads over many short runs; the fast identifier, everything else as it is."""
+    import beamline
+    from bluesky.plans import count
+
+    number = max(200, 334 * repeats)
+    RE, detector = engine(), beamline.TraceDetector(name="det", n=501)
+    memory, threads, answers = [], [], []
+    settings = {"identifier": beamline.FAST, "listeners": (lambda a: answers.append(len(a.runs)),)}
+    with agent_on(RE, uri, folder / "runs", **settings) as agent:
+        answers.clear()
+        RE.subscribe(agent)
+        for i in range(number):
+            RE(count([detector]), sample=f"sample {i}", eg_shift="shift", eg_decision_id=f"d{i}")
+            if i % 20 == 19 or i + 1 == number:
+                agent.wait(300)
+            if i + 1 in (100, number):
+                memory.append(resident())
+                threads.append(threading.active_count())
+        lost = agent.writer.state.lost
+    return {
+        "runs": number,
+        "answered": len(answers),
+        "memory_growth": memory[-1] / memory[0] - 1.0,
+        "memory_MB_after_100": memory[0],
+        "memory_MB_at_the_end": memory[-1],
+        "threads_after_100": threads[0],
+        "threads_at_the_end": threads[-1],
+        "documents_lost": lost,
+    }
+
+
+def resident() -> float:
+    """Resident memory of this process and of its worker and writer, MB."""
+    import psutil
+
+    gc.collect()
+    here = psutil.Process()
+    mine = [here, *(p for p in here.children() if is_mine(p))]
+    return sum(process.memory_info().rss for process in mine) / 1e6
+
+
+def is_mine(process: Any) -> bool:
+    """Whether a child is the agent's, not the benchmark's Tiled."""
+    return any(name in " ".join(process.cmdline()) for name in ("agent.worker", "records.writing"))
+
+
 def ms(seconds: Any) -> float:
     """Milliseconds, to a microsecond."""
     return round(1e3 * float(seconds), 3)
 
 
-PARTS: dict[str, Callable[[str, Path, int], dict[str, float]]] = {"share": share, "step": step}
+PARTS: dict[str, Callable[[str, Path, int], dict[str, float]]] = {
+    "share": share,
+    "step": step,
+    "decision": decision,
+    "runs": runs,
+}
 
 
 def main() -> int:
@@ -196,14 +286,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--what", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
     parser.add_argument("--repeats", type=int, default=3, help="scans with and without, each")
+    parser.add_argument("--tiled", help="a server that is there already, with its key")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     from eg_agent.records import EmbeddedTiled
 
     found = {}
-    with tempfile.TemporaryDirectory() as folder, EmbeddedTiled() as tiled:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        uri = arguments.tiled or stack.enter_context(EmbeddedTiled()).uri
         for part in arguments.what:
-            found[part] = PARTS[part](tiled.uri, Path(folder), arguments.repeats)
+            found[part] = PARTS[part](uri, Path(folder), arguments.repeats)
             if not arguments.json:
                 for name, value in found[part].items():
                     sys.stdout.write(f"{part:9} {name:28} {value:10.4g}\n")
