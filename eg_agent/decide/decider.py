@@ -36,10 +36,6 @@ from eg_agent.values import to_json
 
 Mode = Literal["observe", "propose", "act"]
 
-#: Repeats left from which the policy becomes choosy about how much one measurement tells, and how choosy it
-#: is before: every look costs its analysis, too.
-_FEW_REPEATS, _LEAST_SHARE = 3.0, 0.3
-
 
 class Decider:
     """Decides what to measure next; see the module's docstring for the policy."""
@@ -145,11 +141,13 @@ class Decider:
         affordable = [plan for plan in plans if self._fits(plan, state, left)]
         worth = [plan for plan in affordable if plan.gain >= self.settings.smallest_gain]
         if worth:
-            # The number of repeats is limited too: the best rate belongs to a glance that tells little.
-            repeats = self.limits.max_repeats - state.repeats
-            share = self.settings.share_of_best * min(1.0, max(_LEAST_SHARE, _FEW_REPEATS / repeats))
-            enough = share * max(plan.gain for plan in worth)
-            return max((plan for plan in worth if plan.gain >= enough), key=lambda plan: plan.rate), ""
+            # No more at once than so far: what is learnt on the way is worth more than a saved overhead.
+            horizon = self.settings.stride * state.sample_seconds
+            near = [plan for plan in worth if plan.cost <= horizon] or worth
+            # Each look costs its analysis, and repeats are limited: the best rate belongs to a glance that
+            # tells little.
+            enough = self.settings.share_of_best * max(plan.gain for plan in near)
+            return max((plan for plan in near if plan.gain >= enough), key=lambda plan: plan.rate), ""
         if any(plan.gain >= self.settings.smallest_gain for plan in plans):
             return None, f"what would help does not fit into the limits ({left:.0f} s are left)"
         promised = max((plan.gain for plan in affordable), default=0.0)

@@ -32,6 +32,8 @@ class DecideSettings:
     wrong_stop: seconds that a wrong or an unfinished answer costs. A measurement has to be worth its time: it
         may cost no more than this times the doubt (1 - probability of the best answer) that it is expected
         to remove, in proportion to the entropy.
+    stride: a measurement may cost so many times the time spent on the sample so far, where one that is worth
+        it does; so the time to an answer is never much more than twice what it had to be.
     unfitted: share of the entropy that a fit is expected to remove where none stands yet.
     """
 
@@ -49,12 +51,13 @@ class DecideSettings:
     draws: int = 96
     enough: float = 0.9
     wrong_stop: float = 28800.0
+    stride: float = 1.0
     unfitted: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.exposures or not all(0.0 < value < float("inf") for value in self.exposures):
             raise BadInput(f"exposures {self.exposures}: give at least one number above 0.")
-        for name in ("half_counts", "smallest_gap", "weak_ratio", "draws", "wrong_stop"):
+        for name in ("half_counts", "smallest_gap", "weak_ratio", "draws", "wrong_stop", "stride"):
             if not 0.0 < getattr(self, name) < float("inf"):
                 raise BadInput(f"{name} is {getattr(self, name):g}: give a number above 0.")
         for name in ("noise_share", "scan_power", "share_of_best", "smallest_weight", "enough", "unfitted"):

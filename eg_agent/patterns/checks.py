@@ -29,7 +29,7 @@ def check(pattern: Pattern) -> Pattern:
     """
     _check_axis(pattern)
     _check_intensity(pattern)
-    _check_saturation(pattern.intensity)
+    _check_saturation(pattern.intensity, counts=pattern.raw_counts)
     excess = strongest_excess(pattern)
     if not excess.is_peak:
         raise TooWeak(
@@ -108,8 +108,11 @@ def _check_intensity(pattern: Pattern) -> None:
         )
 
 
-def _check_saturation(y: npt.NDArray[np.float64]) -> None:
-    """A flat top: at least three neighbours at exactly the maximum, with a drop on both sides."""
+def _check_saturation(y: npt.NDArray[np.float64], *, counts: bool = False) -> None:
+    """A flat top: at least three neighbours at exactly the maximum, with a drop on both sides.
+
+    counts: the intensities are raw counts, of which a few may well be alike by chance.
+    """
     top = float(y.max())
     at_top = np.concatenate(([False], y >= top, [False]))
     edges = np.flatnonzero(np.diff(at_top.astype(np.int8)))
@@ -120,6 +123,8 @@ def _check_saturation(y: npt.NDArray[np.float64]) -> None:
     floor = float(np.median(y))
     plateaus = [(a, b) for a, b in zip(starts, ends) if b - a >= 3]
     noise = float(np.median(noise_level(y)))
+    if counts:
+        noise = max(noise, np.sqrt(max(top, 0.0)))
     for a, b in plateaus:
         sides = [top - y[i] for i in (a - 1, b) if 0 <= i < y.size]
         # a rounded top falls off by about one unit of rounding, a clipped one by the slope of its peak

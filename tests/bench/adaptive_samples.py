@@ -116,6 +116,11 @@ class Measuring:
         self.pattern: Pattern | None = None
         self.seconds = 0.0
 
+    @property
+    def counts(self) -> float:
+        """Counts so far, in all."""
+        return 0.0 if self.pattern is None else float(self.pattern.intensity.sum())
+
     def measure(self, windows: Windows, seconds: float) -> float:
         """Count the points inside the windows (degrees) for `seconds` each; the seconds that it took."""
         inside = np.zeros(self.angles.size, dtype=bool)

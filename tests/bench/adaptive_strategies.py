@@ -21,7 +21,9 @@ STOP_AT = 0.95
 #: Seconds a sample may take in all: a shift.
 BUDGET = 28800.0
 #: Seconds a point of the first glance, as long as moving there takes, and how many lines it looks at.
-GLANCE, FIRST_LINES = 0.2, 25
+GLANCE, FIRST_LINES = 0.2, 40
+#: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
+LEAST_COUNTS = 300.0
 #: Counting everywhere goes on by this factor.
 GROWTH = 2.0
 
@@ -134,8 +136,12 @@ class Trial:
         it is carried out."""
         at, looks = Measuring(sample, self.costs), []
         first = opening(sample.cell, Radiation.anode("Cu"), RANGE, STEP, lines=FIRST_LINES)
-        at.measure(first, GLANCE)
-        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=GLANCE)
+        seconds = GLANCE
+        at.measure(first, seconds)
+        while at.counts < LEAST_COUNTS and at.seconds < 0.1 * BUDGET:
+            seconds *= 3.0
+            at.measure(first, seconds)
+        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
         while True:
             found = self.look(at)
             looks.append((at.seconds, *self.top(found)))

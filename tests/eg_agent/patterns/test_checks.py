@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
-from eg_agent.errors import BadInput, BadPattern
+from eg_agent.errors import BadInput, BadPattern, TooWeak
 from eg_agent.patterns import Pattern, Radiation, check
 from eg_agent.patterns.peaktest import noise_level, strongest_excess
 
@@ -207,3 +207,47 @@ def test_measured_patterns_are_not_refused_without_reason(realdata: Path) -> Non
             names.append(row["id"])
             assert "No peak stands above" in reason
     assert names == ["xredx_Tibcc"]
+
+
+def _windows(rate: np.ndarray, seed: int, seconds: float = 1.0) -> Pattern:
+    """Counts in ten windows of a degree and a half, of the given expected counts [38] in each."""
+    starts = 10.0 + 5.0 * np.arange(10)
+    x = np.concatenate([start + 0.04 * np.arange(rate.size) for start in starts])
+    counts = np.random.default_rng(seed).poisson(np.tile(rate, 10) * seconds).astype(float)
+    spans = tuple((float(start), float(start + 0.04 * (rate.size - 1))) for start in starts)
+    return Pattern(
+        x,
+        counts,
+        Radiation.anode("Cu"),
+        counting_time=np.full(x.size, seconds),
+        raw_counts=True,
+        covered=spans,
+    )
+
+
+def test_lines_in_narrow_windows_are_seen_together() -> None:
+    """Windows that hold little but a line have no flanks; together they show that something is there."""
+    line = 1.0 + 14.0 * np.exp(-0.5 * ((np.arange(38) - 19.0) / 2.5) ** 2)
+    for seed in range(20):
+        check(_windows(line, seed))
+
+
+@pytest.mark.parametrize("level", [0.3, 3.0, 100.0])
+def test_windows_without_lines_are_too_weak(level: float) -> None:
+    sloping = level * (1.0 + 0.2 * np.linspace(-0.5, 0.5, 38))
+    refused = 0
+    for seed in range(40):
+        try:
+            check(_windows(sloping, seed))
+        except TooWeak:
+            refused += 1
+    assert refused == 40
+
+
+def test_few_counts_that_happen_to_be_alike_are_no_saturation() -> None:
+    counts = np.random.default_rng(1).poisson(1.0, size=1000).astype(float)
+    counts[500:504] = 11.0
+    x = np.arange(10.0, 50.0, 0.04)[:1000]
+    check(Pattern(x, counts, Radiation.anode("Cu"), raw_counts=True))
+    with pytest.raises(BadPattern, match="saturated"):  # 1,100 of them are
+        check(Pattern(x, 100.0 * counts, Radiation.anode("Cu"), raw_counts=True))
