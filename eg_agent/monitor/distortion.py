@@ -22,10 +22,11 @@ from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.symmetry import Setting, standard
 from eg_agent.verify.data import FitData, prepare
-from eg_agent.verify.fitting import beam_of
+from eg_agent.verify.fitting import NotFitted, beam_of, fit_pattern
 from eg_agent.verify.lines import Lines, lattice_lines
 from eg_agent.verify.metric import Cell, MetricSystem, cell_of, metric_system, reciprocal, symmetrized
 from eg_agent.verify.pawley import N_SHARED, SHARED, Fit, Parameters, Tolerance, problem_for, refine
+from eg_agent.verify.settings import VerifySettings
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,9 +116,13 @@ class LatticeWatch:
         if not self.ways:
             raise BadInput(f"a {self.system.name} lattice has no lower one: there is nothing to watch for.")
         self.setting, self.max_lines, self.seconds = setting, max_lines, seconds
-        start = symmetrized(tuple(float(v) for v in cell), self.system)  # type: ignore[arg-type]
+        self._start = symmetrized(tuple(float(v) for v in cell), self.system)  # type: ignore[arg-type]
+        self._begin(self._start)
+
+    def _begin(self, start: Cell) -> None:
         self._cells = {way.name: (self._in(way, start), self._in(way, start)) for way in self.ways}
         self._shapes: dict[str, tuple[Parameters | None, Parameters | None]] = {}
+        self._frames = 0
 
     @staticmethod
     def _in(way: Way, cell: Cell) -> Cell:
@@ -139,7 +144,21 @@ class LatticeWatch:
     def frame(self, pattern: Pattern) -> tuple[Distortion, ...]:
         """The evidence of each way in a pattern; the next frame starts from its cells."""
         data, _ = prepare(pattern)
+        if self._frames == 0:  # the cell may be that of another temperature: it is searched for once
+            self._begin(self._searched(pattern))
+        self._frames += 1
         return tuple(self._weighed(way, data, pattern) for way in self.ways)
+
+    def _searched(self, pattern: Pattern) -> Cell:
+        """The undistorted cell of the first frame, within two per cent of the given one."""
+        try:
+            limit = time.perf_counter() + self.seconds
+            fit = fit_pattern(
+                pattern, self._start, self.system, VerifySettings(max_lines=self.max_lines), limit
+            )
+        except (NotFitted, np.linalg.LinAlgError):
+            return self._start
+        return _cell(fit)
 
     def _lines(self, way: Way, cell: Cell, system: MetricSystem, data: FitData, wavelength: float) -> Lines:
         """Lines of the child's axes that the parent group allows."""

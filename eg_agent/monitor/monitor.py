@@ -84,6 +84,11 @@ class SymmetryMonitor:
         """Frames taken so far."""
         return self._count
 
+    @property
+    def distortions(self) -> list[tuple[Distortion, ...]]:
+        """Evidence of each way in which the lattice may be distorted, by frame; empty without a cell."""
+        return list(self._evidence)
+
     def ingest(self, pattern: Pattern, at: float | None = None) -> FrameReport:
         """The next frame of the series; at: its temperature, time, ... (default: its number).
 

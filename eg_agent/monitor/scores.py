@@ -26,6 +26,8 @@ LEAST = 3.0
 COMPARABLE = 0.5
 #: Tails and flanks of a line are known to this share of its height, as far as this many FWHM from it.
 TAIL, REACH = 0.02, 6.0
+#: FWHM at both ends of the range in which no line is looked for.
+EDGE = 6.0
 #: Most peaks of a scan that count.
 MOST_PEAKS = 12
 
@@ -73,7 +75,8 @@ def scan(
     z[height < COMPARABLE * there] = 0.0
     if lost:  # only what stood out can go
         z[there < 5.0 * np.sqrt(noise2)] = 0.0
-    edge = int(3 * sigma) + 1
+    # lines that expansion brings into the range, or out of it, are no news
+    edge = round(EDGE * width) + 1
     z[:edge] = z[-edge:] = 0.0
     inner = z[1:-1]
     top = 1 + np.flatnonzero((inner > z[:-2]) & (inner >= z[2:]) & (inner > LEAST))

@@ -21,6 +21,9 @@ from eg_agent.monitor.change import Kind
 
 Floats = npt.NDArray[np.float64]
 
+#: Nats of an e-fold in the rate beyond the table, at least: few rare frames tell little of the tail.
+LEAST_TAIL = 2.0
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
@@ -65,4 +68,4 @@ def table_of(peaks: list[float], frames: int, *, rarest: int = 10) -> Table:
     kept = np.unique(np.geomspace(rarest, ordered.size, 40).astype(int)) - 1
     kept = kept[kept < ordered.size]
     tail = float(np.mean(ordered[:rarest] - ordered[rarest - 1])) if ordered.size >= rarest else 2.0
-    return Table(ordered[kept][::-1], rate[kept][::-1], max(tail, 1.0))
+    return Table(ordered[kept][::-1], rate[kept][::-1], max(tail, LEAST_TAIL))

@@ -133,11 +133,14 @@ def excursions(rows: list[dict[str, Any]], kind: str) -> tuple[list[float], int]
 
 def calibrated(rows: list[dict[str, Any]]) -> dict[str, Table]:
     """A table for each kind of score, from series without a transition."""
+    # lines that come and lines that go are looked for by one filter with two signs: one table for both
     found = {}
-    for kind in SCORES:
-        peaks, frames = excursions(rows, kind)
+    for kinds in (("widths",), ("new lines", "lost lines")):
+        judged = [excursions(rows, kind) for kind in kinds]
+        peaks = [peak for part, _ in judged for peak in part]
         rare = max(3, min(10, len(peaks) // 3))
-        found[kind] = table_of(peaks, frames, rarest=rare)
+        table = table_of(peaks, sum(frames for _, frames in judged), rarest=rare)
+        found.update(dict.fromkeys(kinds, table))
     return found
 
 
@@ -183,6 +186,7 @@ def main() -> None:
     parser.add_argument("--structures", type=Path, help="folder with the parquet tables")
     parser.add_argument("--realdata", type=Path, help="folder of measured patterns, with series/")
     parser.add_argument("--number", type=int, default=12, help="series of each kind")
+    parser.add_argument("--first", type=int, default=0, help="the first of them: several runs share the work")
     parser.add_argument("--calm", type=int, default=40, help="series without a transition, to calibrate on")
     parser.add_argument("--out", type=Path, default=Path("monitor"))
     parser.add_argument("--calibrate", type=Path, metavar="JSON", help="write the table of thresholds here")
@@ -198,7 +202,9 @@ def main() -> None:
             made = list(rows_of(arguments.out / "calm.jsonl", calm, crystals))
             write_tables(calibrated(made), made, arguments.calibrate)
             return
-        wanted = [(kind, i) for i in range(arguments.number) for kind in KINDS]
+        wanted = [
+            (kind, i) for i in range(arguments.first, arguments.first + arguments.number) for kind in KINDS
+        ]
         rows = list(rows_of(arguments.out / "rows.jsonl", wanted, crystals))
         from eg_agent.monitor.thresholds import tables
 
@@ -210,7 +216,7 @@ def main() -> None:
     if arguments.plot:
         from tests.bench.monitor_plot import draw
 
-        draw(result, rows, arguments.plot)
+        draw(result, arguments.plot)
     if arguments.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return
