@@ -124,7 +124,7 @@ def _check_saturation(y: npt.NDArray[np.float64], *, counts: bool = False) -> No
     plateaus = [(a, b) for a, b in zip(starts, ends) if b - a >= 3]
     noise = float(np.median(noise_level(y)))
     if counts:
-        noise = max(noise, np.sqrt(max(top, 0.0)))
+        noise = max(noise, 4.0 / 3.0 * np.sqrt(max(top, 0.0)))
     for a, b in plateaus:
         sides = [top - y[i] for i in (a - 1, b) if 0 <= i < y.size]
         # a rounded top falls off by about one unit of rounding, a clipped one by the slope of its peak
