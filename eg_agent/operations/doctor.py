@@ -186,7 +186,7 @@ def _tiled(place: Place) -> str:
         runs.ping()
     except TiledAway as error:
         said = str(error)
-        denied = any(code in said for code in ("401", "403", "Unauthorized", "Forbidden"))
+        denied = any(code in said for code in ("401", "403", "API key", "Unauthorized"))
         remedy = (
             "the key is wrong or missing: set TILED_API_KEY, or --tiled-key-file"
             if denied

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
 import pytest
 from facility import Facility, missing, shift_name, toml
 
-from simulators import draw
 
-#: Samples of the simulated changer (`EG_AGENT_SAMPLES` of the startup profile).
-SAMPLES = draw(1, 7)
+@cache
+def samples_of_the_changer() -> list[Any]:
+    """What the startup profile has in its simulated changer by default."""
+    from simulators import draw
+
+    return list(draw(1, 7))
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +37,7 @@ def shift(facility) -> Callable[..., tuple[str, object]]:
 
     def write(samples: int = 4, more: str = "", **values: object) -> tuple[str, object]:
         name = shift_name()
-        used = SAMPLES[:samples]
+        used = samples_of_the_changer()[:samples]
         cells = "".join(
             f"{toml(s.crystal.name)} = {[float(v) for v in s.cell]}\n"
             for s in used
