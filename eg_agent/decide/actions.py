@@ -77,6 +77,8 @@ def options(
         Option("repeat all", whole, seconds, measured.step, seconds * inside, "all that was measured")
         for seconds in times
     ]
+    # grains that happen to reflect, or not, are averaged when the sample turns
+    found += [Option("spin", whole, times[0], measured.step, times[0] * inside, "all of it while it spins")]
     if np.median(scene.all_fwhm) < POINTS_A_WIDTH * measured.step:
         # twice as many points in the time of one: what is won is that lines are told apart, see `docs`
         found += [
@@ -143,8 +145,8 @@ def weighed(found: list[Option], forecast: Forecast, costs: Costs) -> list[Plan]
                 option.action,
                 option.windows,
                 option.seconds,
-                forecast.expect(option.lines).gain,
-                cost.seconds,
+                forecast.expect(option.lines, afresh=option.action == "spin").gain,
+                cost.seconds + (costs.spin if option.action == "spin" else 0.0),
                 f"{option.about}, {_span(option.windows)}",
                 step=option.step,
                 moves=cost.moves,

@@ -178,6 +178,8 @@ class Decider:
     def _fits(self, plan: Plan, state: State, left: float) -> bool:
         """Whether a plan keeps to all limits of time, dose, moves and counting time."""
         moves = self.limits.max_moves
+        if plan.action == "spin" and state.spun:
+            return False  # it turns already
         return (
             plan.cost <= left
             and plan.seconds_per_point <= self.limits.max_seconds_per_point

@@ -135,13 +135,17 @@ class Forecast:
         value = middle - self.scene.sigma * ndtri_exp(u + log_ndtr(ratio))
         return np.where(species == _FORBIDDEN, 0.0, np.maximum(value, 0.0))
 
-    def expect(self, seconds: Floats) -> Expected:
-        """What counting each line [k] for so many further seconds a point (0: not at all) brings."""
+    def expect(self, seconds: Floats, *, afresh: bool = False) -> Expected:
+        """What counting each line [k] for so many further seconds a point (0: not at all) brings.
+
+        afresh: the misfit so far is not met again (other grains reflect when the sample is spun).
+        """
         scene = self.scene
         used = np.flatnonzero(seconds > 0.0)
         if used.size == 0:
             return Expected(0.0, 0.0, 0.0)
-        error = np.sqrt(scene.per_second[used] / seconds[used] + scene.floor[used] ** 2)
+        floor = 0.0 if afresh else scene.floor[used]
+        error = np.sqrt(scene.per_second[used] / seconds[used] + floor**2)
         y = self._intensity[:, used] + error * self._noise[:, used]
         likelihood = self._likelihood(used, y, error)
         log_w = self._reweighted(used, error)

@@ -15,6 +15,8 @@ MIN_RANGE = 10.0
 #: Negative intensity is beyond noise below this many standard deviations and this share of the maximum.
 NEGATIVE_SIGMAS = 6.0
 NEGATIVE_SHARE = 0.05
+#: Raw counts below which neighbours are alike by chance, and no detector is saturated.
+CHANCE_COUNTS = 100.0
 #: Largest intensities that sums of squares of a fit can hold, and that no unit of a detector leaves.
 LEAST_TOP, MOST_TOP = 1e-15, 1e60
 
@@ -114,6 +116,8 @@ def _check_saturation(y: npt.NDArray[np.float64], *, counts: bool = False) -> No
     counts: the intensities are raw counts, of which a few may well be alike by chance.
     """
     top = float(y.max())
+    if counts and top < CHANCE_COUNTS:
+        return
     at_top = np.concatenate(([False], y >= top, [False]))
     edges = np.flatnonzero(np.diff(at_top.astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
@@ -123,8 +127,6 @@ def _check_saturation(y: npt.NDArray[np.float64], *, counts: bool = False) -> No
     floor = float(np.median(y))
     plateaus = [(a, b) for a, b in zip(starts, ends) if b - a >= 3]
     noise = float(np.median(noise_level(y)))
-    if counts:
-        noise = max(noise, 4.0 / 3.0 * np.sqrt(max(top, 0.0)))
     for a, b in plateaus:
         sides = [top - y[i] for i in (a - 1, b) if 0 <= i < y.size]
         # a rounded top falls off by about one unit of rounding, a clipped one by the slope of its peak

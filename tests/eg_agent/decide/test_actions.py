@@ -79,7 +79,7 @@ def test_options_stay_inside_and_are_judged(undecided) -> None:
     assert scene is not None
     assert undecided.measured is not None
     found = options(scene, undecided.measured, 1.0, limits, DecideSettings())
-    assert {option.action for option in found} == {"count longer", "repeat all", "extend range"}
+    assert {option.action for option in found} == {"count longer", "repeat all", "extend range", "spin"}
     assert len(found) <= 60
     for option in found:
         assert 0.0 < option.seconds <= 20.0
@@ -87,6 +87,20 @@ def test_options_stay_inside_and_are_judged(undecided) -> None:
     plans = weighed(found, Forecast(scene, draws=32), Costs(slew=0.5))
     assert all(plan.gain >= 0.0 and plan.cost > 0.0 and plan.moves > 0 for plan in plans)
     assert max(plan.gain for plan in plans) > 0.0
+
+
+def test_a_sample_is_spun_once(undecided) -> None:
+    """Where spinning is all that is allowed, it is asked for until the sample turns."""
+    limits = Limits(actions=("spin", "next sample"), max_seconds_per_sample=28000.0)
+    decider = Decider(limits, DecideSettings(smallest_gain=0.0, wrong_stop=1e12), Costs(spin=7.0))
+    first = decider.decide(undecided, State("A"))
+    assert first.action == "spin"
+    assert undecided.measured is not None
+    windows = undecided.measured.windows
+    assert first.cost == pytest.approx(
+        7.0 + Costs().of(windows, 0.04, first.seconds_per_point or 0.0).seconds
+    )
+    assert decider.decide(undecided, State("A").spent(first)).action == "next sample"
 
 
 def test_a_decision_is_made_from_it_and_can_be_replayed(undecided) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,6 +249,7 @@ def test_few_counts_that_happen_to_be_alike_are_no_saturation() -> None:
     counts = np.random.default_rng(1).poisson(1.0, size=1000).astype(float)
     counts[500:504] = 11.0
     x = np.arange(10.0, 50.0, 0.04)[:1000]
-    check(Pattern(x, counts, Radiation.anode("Cu"), raw_counts=True))
+    with suppress(TooWeak):  # what it may be called, but not saturated
+        check(Pattern(x, counts, Radiation.anode("Cu"), raw_counts=True))
     with pytest.raises(BadPattern, match="saturated"):  # 1,100 of them are
         check(Pattern(x, 100.0 * counts, Radiation.anode("Cu"), raw_counts=True))
