@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eg_agent.agent.answer import Answer, line, print_line
+from eg_agent.agent.cells import CellSearch
 from eg_agent.agent.core import Core, Measurement
 from eg_agent.agent.decisions import Decisions
 from eg_agent.agent.folder import lock, records_folder
@@ -82,6 +83,8 @@ class Agent:
     listeners: called with each Answer on the agent's thread; by default one prints a line.
     live: seconds between looks at a run that goes on, at the least; None for none. live_listeners:
         called with each look, an Answer that is `partial`, as `listeners` are.
+    index_seconds: for looking for the cell of a plan's sample that has none, beside the answers and in a
+        process of its own; the sample's next measurements are verified with it. 0: not at all.
     announce: takes lines of text about the agent itself; prints them by default, None for silence.
     Raises BadInput when another agent uses the folder, or a setting is wrong.
     """
@@ -104,6 +107,7 @@ class Agent:
         tiled_wait: float = 3.0,
         listeners: tuple[Listener, ...] | None = None,
         live: float | None = 2.0,
+        index_seconds: float = 0.0,
         live_listeners: tuple[Listener, ...] = (),
         announce: Callable[[str], None] | None = print_line,
     ) -> None:
@@ -130,13 +134,9 @@ class Agent:
         # A client that cannot be handed to another process is used in this one.
         address = None if tiled is None else address_of(tiled)
         lit = Radiation(float(radiation)) if isinstance(radiation, int | float) else radiation
-        worker = WorkerProcess(
-            identifier,
-            identifier_settings,
-            places=to_dict(Places(str(self.journal.directory.absolute()), address, tiled_wait, keys, lit)),
-            time_limit=time_limit,
-            log=self.records / "worker.log",
-        )
+        places = to_dict(Places(str(self.journal.directory.absolute()), address, tiled_wait, keys, lit))
+        log = self.records / "worker.log"
+        worker = WorkerProcess(identifier, identifier_settings, places=places, time_limit=time_limit, log=log)
         reading = 2.0 * tiled_wait + 2.0 if tiled is not None else 0.0
         self._core = Core(worker, self.policy, self.ledger, reading_time=reading)
         self.writer: WriterProcess | TiledDocumentWriter | None = None
@@ -154,6 +154,16 @@ class Agent:
             live=None if live is None else LiveRuns(live),
             look_time=time_limit / 2.0 + reading,
         )
+        if index_seconds > 0.0:
+            searching = WorkerProcess(
+                identifier,
+                {**(identifier_settings or {}), "index_seconds": index_seconds},
+                places=places,
+                time_limit=index_seconds + time_limit + reading,
+                niceness=15,
+                log=log,
+            )
+            self._loop.cells = CellSearch(searching, self.policy, self._cell_found)
         said = (lambda answer: print_line(line(answer)),) if listeners is None else listeners
         self._loop.listeners.extend(said)
         self._loop.live_listeners.extend(live_listeners)
@@ -354,6 +364,8 @@ class Agent:
         self._closing = True
         self._loop.close()
         atexit.unregister(self._at_exit)
+        if self._loop.cells is not None:
+            self._loop.cells.close()
         self._core.close()
         self._loop.join(5.0)
         if self.writer is not None:
@@ -401,6 +413,11 @@ class Agent:
             return ""
         why = state.refused.get(uid) or (state.error if not state.connected else "it is slow")
         return f"Tiled does not have the run yet ({why})"
+
+    def _cell_found(self, shift: str, sample: str, cell: Cell, probability: float) -> None:
+        said = " ".join(f"{value:.5g}" for value in cell)
+        self.note("cell found", f"{sample}: {said} (probability {probability:.2f})")
+        self.say(f"{sample}: cell {said}, probability {probability:.2f}; used from its next measurement on")
 
     def _tiled_changed(self, state: WriterState) -> None:
         if state.refused:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eg_agent.agent.answer import Answer
+from eg_agent.agent.cells import CellSearch
 from eg_agent.agent.core import Core, Measurement
 from eg_agent.agent.decisions import Decisions
 from eg_agent.agent.live import LiveRuns
@@ -59,6 +60,7 @@ class Loop:
     ) -> None:
         self.listeners: list[Listener] = []
         self.live_listeners: list[Listener] = []
+        self.cells: CellSearch | None = None
         self.mode = mode
         self._core = core
         self._decisions = decisions
@@ -198,12 +200,13 @@ class Loop:
 
     def _measured(self, runs: list[Run]) -> Measurement:
         last = runs[-1]
+        found = None if self.cells is None else self.cells.known.get((last.shift, last.sample))
         left = last.start.get("eg_samples_left")
         return Measurement(
             runs=tuple(run.uid for run in runs),
             sample=last.sample,
             shift=last.shift,
-            cell=last.cell or self._cells.get(last.sample),  # type: ignore[arg-type]
+            cell=last.cell or self._cells.get(last.sample) or found,  # type: ignore[arg-type]
             seconds=sum(run.seconds for run in runs),
             samples_left=int(left) if isinstance(left, int) else None,
         )
@@ -235,6 +238,8 @@ class Loop:
     def _publish(self, row: DecisionRow) -> None:
         answer = Answer.of(row)
         self._decisions.answered(row, answer)
+        if self.cells is not None:
+            self.cells.put(row)
         self._tell(self.listeners, answer)
 
     def _tell(self, listeners: list[Listener], answer: Answer) -> None:

@@ -40,11 +40,16 @@ class Identifies(Protocol):
     def identify(self, pattern: Pattern, cell: Cell | None = None) -> Identification: ...
 
 
-def default_identifier(checkpoint: str = "default", prior: str = "mineral") -> Identifies:
-    """The identifier with a checkpoint and a prior by name or path, as in `eg_agent.identify.Identifier`."""
-    from eg_agent.identify import Identifier
+def default_identifier(
+    checkpoint: str = "default", prior: str = "mineral", index_seconds: float = 0.0
+) -> Identifies:
+    """The identifier with a checkpoint and a prior by name or path, as in `eg_agent.identify.Identifier`.
 
-    return Identifier(checkpoint, prior)
+    index_seconds: for looking for a cell where none is given; 0: not at all.
+    """
+    from eg_agent.identify import Identifier, IdentifySettings
+
+    return Identifier(checkpoint, prior, IdentifySettings(index_seconds=index_seconds))
 
 
 def resolve(path: str) -> Callable[..., Any]:

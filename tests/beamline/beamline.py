@@ -19,6 +19,7 @@ from ophyd.sim import SynAxis
 
 from eg_agent import __version__
 from eg_agent.identify import GroupProbability, Identification, Measured, Provenance, Settle
+from eg_agent.identify.identification import ProposedCell
 from eg_agent.patterns import Pattern
 from eg_agent.records import EmbeddedTiled
 
@@ -146,20 +147,25 @@ class PointDetector(Device):
         return _done(self)
 
 
+#: What the search for a cell finds.
+CELL = ProposedCell((4.0, 5.0, 6.0, 90.0, 90.0, 90.0), "oP", 0.9, 30.0, 20.0, 18, 20, 120.0)
+
+
 class FastIdentifier:
     """Identifies one of two groups by how many photons were counted: quick, and it can really fail.
 
     Signal to noise n of the strongest point: the probability of group 7 is 1 - 0.5 exp(-n / 30); it is
     `identified` from 0.9. Samples steer faults: "explodes" raises, "hangs" does not return, "dies" ends
-    the process.
+    the process. index_seconds: a search for the cell that takes so long, and always finds the same.
     """
 
-    def __init__(self, delay: float = 0.0) -> None:
+    def __init__(self, delay: float = 0.0, index_seconds: float = 0.0) -> None:
         self.delay = delay
+        self.index_seconds = index_seconds
 
     def identify(self, pattern: Pattern, cell: Any = None) -> Identification:
         sample = pattern.source.sample
-        time.sleep(self.delay)
+        time.sleep(self.delay + self.index_seconds)
         if sample == "explodes":
             raise RuntimeError("a fault in the network")
         if sample == "hangs":
@@ -207,6 +213,7 @@ class FastIdentifier:
             would_settle=() if verdict == "identified" else (settle,),
             measured=what,
             evidence_only=log_p,
+            cells=(CELL,) if self.index_seconds else (),
         )
 
 

@@ -290,6 +290,26 @@ def test_a_restart_repeats_nothing_and_loses_nothing(make, engine, tmp_path):
     assert third.ask(pending).result(5).decision == row.decision
 
 
+def test_looking_for_a_cell_delays_no_answer_and_the_next_ones_use_it(make, engine):
+    agent = make(index_seconds=8.0)
+    assert agent.wait(60)
+    det = detector(n=501)
+    md = {"sample": "a", "eg_shift": "s"}
+    started = time.monotonic()
+    engine(bp.count([det]), **md)
+    assert agent.wait(60)
+    assert not agent._loop.cells.known or time.monotonic() - started > 8.0
+    deadline = time.monotonic() + 120
+    while not any(row.what == "cell found" for row in rows(agent, NoteRow)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    engine(bp.count([det]), **md)
+    engine(bp.count([det]), sample="a")  # somebody's own run, of who knows which "a"
+    assert agent.wait(60)
+    cells = [row.identification.provenance.cell for row in rows(agent, DecisionRow)]
+    assert cells == [None, (4.0, 5.0, 6.0, 90.0, 90.0, 90.0), None]
+
+
 def test_two_agents_do_not_share_a_folder(make):
     make(subscribe=False)
     with pytest.raises(BadInput, match="another agent"):
