@@ -13,11 +13,15 @@ COLOURS = ("#2a6f97", "#c8553d", "#588157", "#7d5ba6")
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Simulated series on the left (what is there of them), CuCr2O4 on the right."""
-    figure = style.new_figure(10.5, 3.4)
-    first, second, third = figure.subplots(1, 3)
-    curves(first, second, result.get("simulated", []))
-    chromite(third, result.get("measured", {}))
+    """Simulated series on the left, CuCr2O4 on the right; what is not there is left out."""
+    simulated, measured = result.get("simulated", []), result.get("measured", {})
+    wide = 2 * bool(simulated) + bool(measured)
+    figure = style.new_figure(3.6 * wide + 0.6, 3.4)
+    axes = list(np.atleast_1d(figure.subplots(1, wide)))
+    if simulated:
+        curves(axes[0], axes[1], simulated)
+    if measured:
+        chromite(axes[-1], measured)
     figure.tight_layout()
     style.save(figure, path)
 
