@@ -345,7 +345,13 @@ class Carrier:
             )
             return
         attempt = work.next_attempt
-        item = item_for(self._settings, replace(measured, attempt=attempt), attempt, first=first)
+        item = item_for(
+            self._settings,
+            replace(measured, attempt=attempt),
+            attempt,
+            first=first,
+            action=work.decision.action,
+        )
         if not work.submitting or work.attempts.get(attempt) not in (SUBMITTING, SUBMITTED):
             self._ledger.write(NoteRow(SUBMITTING, submission(work.ident, attempt)))
         self._check_lease()

@@ -60,14 +60,20 @@ def first_scan(
     return replace(scan, reason=f"First scan; {because.sample}: {because.reason}", run_uid=because.run_uid)
 
 
-def item_for(settings: RunSettings, decision: Decision, attempt: int, *, first: bool) -> Item:
-    """The queue item of a measurement. `first`: a whole scan, not windows on the grid of an earlier one."""
+def item_for(
+    settings: RunSettings, decision: Decision, attempt: int, *, first: bool, action: str = ""
+) -> Item:
+    """The queue item of a measurement. `first`: a whole scan, not windows on the grid of an earlier one.
+
+    action: what was decided, where that is not to measure (`next sample` becomes a first scan); plans
+    check it against the actions that the limits allow.
+    """
     shift = settings.shift
     md: dict[str, Any] = {
         "sample": decision.sample,
         "eg_decision_id": decision.decision_id,
         "eg_attempt": attempt,
-        "eg_action": "first scan" if first else decision.action,
+        "eg_action": action or decision.action,
         "eg_reason": decision.reason,
         "eg_shift": shift.name,
     }
