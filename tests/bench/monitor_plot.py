@@ -65,5 +65,5 @@ def chromite(axes: Any, measured: dict[str, Any]) -> None:
     axes.text(133.0, axes.get_ylim()[1] * 0.85, "130 K\n(published)", fontsize=7, color="0.3")
     axes.set_xlabel("temperature, K", fontsize=9)
     axes.set_ylabel("nats for Fddd's lattice over tetragonal", fontsize=9)
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.legend(frameon=False, fontsize=7, loc="center left")
     style.tidy(axes)
