@@ -175,3 +175,11 @@ def test_the_guard_does_not_wait_for_a_tiled_that_hangs(tmp_path):
     once = Once(Journal(tmp_path), known=lambda ident: str(never.wait(60)), patience=0.1)
     assert once.done("d1") == ""
     never.set()
+
+
+def test_a_run_names_an_action_that_the_plans_let_through(settings):
+    """Plans check `eg_action` against the limits; the first scan of a next sample is of that action."""
+    scan = to_measure(settings, decision("d1", action="next sample", windows=()))
+    item = item_for(settings, scan, 1, first=True, action="next sample")
+    assert item["meta"]["eg_action"] in settings.limits.actions
+    assert item["kwargs"]["windows"] == []
