@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from eg_agent.patterns.pattern import Pattern
 
@@ -17,7 +18,8 @@ def evened(pattern: Pattern) -> Pattern:
 
     Where some windows were counted longer, raw counts jump at their edges. Intensities are divided by
     their counting time and multiplied by its median; `sigma` says how well each is known
-    (sqrt(max(counts, 1)) on the same scale), and they are no raw counts any more. Unchanged where the
+    (the root of the counts that its neighbourhood lets expect, on the same scale), and they are no raw counts
+    any more. Unchanged where the
     counting time is even or unknown.
     """
     seconds = pattern.counting_time
@@ -29,13 +31,24 @@ def evened(pattern: Pattern) -> Pattern:
     return replace(
         pattern,
         intensity=pattern.intensity * scale,
-        sigma=np.sqrt(np.maximum(pattern.intensity, 1.0)) * scale,
+        sigma=np.sqrt(np.maximum(_expected(pattern.intensity, seconds), 1.0)) * scale,
         raw_counts=False,
         counting_time=None if in_measurements(pattern) else seconds,
         source=replace(
             pattern.source, notes=(*pattern.source.notes, "uneven counting times brought to one scale")
         ),
     )
+
+
+def _expected(counts: npt.NDArray[np.float64], seconds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Counts [n] to be expected at each point from itself and its neighbours, for the error of one count.
+
+    Its own count alone would give points that happen to be low too much weight, and pull every fit down.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    rate = gaussian_filter1d(counts, 1.0) / gaussian_filter1d(seconds, 1.0)
+    return rate * seconds
 
 
 def in_measurements(pattern: Pattern) -> bool:

@@ -8,8 +8,9 @@ included (`adaptive_samples.COSTS`):
 
 fixed       one scan; its counting time, last angle and step have the least mean time on other samples
 everywhere  the range and step of the fixed scan again and again, each time as long as all before together
+lines       the agent's first glance again and again, each time as long as all before together
 random      as the agent, but each window that it decides on is put at a random angle
-adaptive    a glance at the first lines of the cell, then what `Decider` asks for
+adaptive    a glance at the lines of the cell below 60 degrees, then what `Decider` asks for
 
 The power that calibrates the posterior is fitted on the fixed scans of the other samples, too.
 median_ratio, mean_ratio: time of fixed over adaptive, of a sample in the median, and of the means.
@@ -130,14 +131,14 @@ def main() -> None:
         sys.exit(f"{len(rows)} of {len(others)} tuning samples are made: run the other shards, then again.")
     trial = Trial(identifier, power, costs=costs)
     strategies: dict[str, Strategy] = {"fixed": lambda sample: trial.fixed(sample, scan)}
-    strategies["adaptive"] = trial.adaptive
+    strategies |= {"adaptive": trial.adaptive, "lines": trial.lines}
     made = run(samples, strategies, out / "rows.jsonl", shard)
     strategies["everywhere"] = lambda sample: trial.everywhere(sample, scan)
     strategies["random"] = trial.random
     further = run(samples[: arguments.others], strategies, out / "rows.jsonl", shard)
     result = summary(made, further, scan, power)
     if arguments.picture:
-        drawn_curve(further, arguments.picture)
+        drawn_curve(further or made, arguments.picture)
     if arguments.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return

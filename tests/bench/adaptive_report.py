@@ -77,6 +77,13 @@ def summary(
             for name, (low, high) in STRATA.items()
             if len(part := [row for row in made if low <= row["peak_rate"] < high]) > 2
         },
+        "lines": {
+            **_against(made, "lines", seed),
+            "accuracy": _rate(made, "lines", "r"),
+            "wrong": _rate(made, "lines", "w"),
+            "calibration": _calibration(made, "lines"),
+            "fixed_over_lines": _against(made, "fixed", seed, "lines"),
+        },
         "others": {
             "n": len(further),
             **({name: _against(further, name, seed) for name in ("everywhere", "random")} if further else {}),
@@ -85,9 +92,9 @@ def summary(
     }
 
 
-def _against(rows: list[Any], name: str, seed: int) -> dict[str, Any]:
-    """Ratios of a strategy's time to the agent's, with intervals."""
-    other, mine = charged(rows, name), charged(rows, "adaptive")
+def _against(rows: list[Any], name: str, seed: int, than: str = "adaptive") -> dict[str, Any]:
+    """Ratios of a strategy's time to the agent's (or another's), with intervals."""
+    other, mine = charged(rows, name), charged(rows, than)
     pick = np.random.default_rng(seed).integers(len(rows), size=(4000, len(rows)))
     return {
         "median_ratio": _interval(lambda i: float(np.median(other[i] / mine[i])), pick),
@@ -133,6 +140,7 @@ def drawn_curve(rows: list[Any], path: Path) -> None:
 
     names = {
         "adaptive": ("the agent", "#0b6e99", "-"),
+        "lines": ("its first glance, doubled", "#3a8f5d", "--"),
         "random": ("its windows at random angles", "#c77c11", "--"),
         "everywhere": ("everywhere, doubling", "#6b6b6b", "-."),
         "fixed": ("the tuned fixed scan", "#a32020", ":"),

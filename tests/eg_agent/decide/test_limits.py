@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eg_agent.decide import MEASURING, Costs, Decider, Decision, Limits, State
@@ -111,6 +111,7 @@ costs = st.builds(
 )
 
 
+@settings(deadline=None)  # how long a decision takes is for the benchmarks to say
 @given(identifications(), states, fences(), costs)
 def test_any_decision_is_inside_the_limits(
     identification: Identification, state: State, limits: Limits, cost: Costs
