@@ -33,6 +33,7 @@ from trainer.benchmark.robustness import RobustRecipe
 from trainer.benchmark.robustness_result import robust_result
 from trainer.benchmark.running import Predictions, predict
 from trainer.benchmark.strata import NOT_TRICLINIC, TRICLINIC, novelty_stratum, strata_of
+from trainer.benchmark.verify_folds import calibrate_verifier
 from trainer.calibrate import Fusion
 from trainer.metrics import Topology, normalise, topology_of
 
@@ -144,9 +145,9 @@ def run(
         shipped_prior=log_prior,
         prior_name=options.prior,
         seconds=found.seconds,
-        evidence_only=found.evidence_only() if options.what in ("verify", "pipeline") else None,
+        evidence_only=_of_evidence(found, answered, options.what),
         network=answered.network,
-        bic=found.raw("bic", uniform) if options.what == "verify" else None,
+        bic=_of_bic(found, answered, uniform) if options.what == "verify" else None,
         strata=strata,
         settings=settings | described | calibration | {"refused": dict(found.refused)},
         sets=answered.sets,
@@ -159,6 +160,18 @@ def run(
             series, Classifier.load(options.checkpoint, options.prior), answered.calibration, answered.prior
         )
     return result
+
+
+def _of_evidence(found: Predictions, answered: _Answered, what: What) -> np.ndarray | None:
+    """[n, 99] of the evidence alone where it has a say: calibrated by folds, or as it is."""
+    if what not in ("verify", "pipeline"):
+        return None
+    return found.evidence_only() if answered.evidence is None else answered.evidence
+
+
+def _of_bic(found: Predictions, answered: _Answered, uniform: np.ndarray) -> np.ndarray:
+    """[n, 99] of plain BIC: with a temperature by folds, or as it is."""
+    return found.raw("bic", uniform) if answered.bic is None else answered.bic
 
 
 def published_topology(path: Path) -> Topology:
@@ -175,7 +188,8 @@ def published_topology(path: Path) -> Topology:
 class _Answered:
     """log_probability [n, 99]; prediction sets; what to say; a calibration and prior for other patterns.
 
-    network: [n, 99] of the network alone, calibrated the same way, beside the pipeline.
+    network: [n, 99] of the network alone, calibrated the same way, beside the pipeline. evidence, bic:
+    [n, 99] of the evidence alone and of plain BIC, calibrated the same way, beside the verifier.
     """
 
     log_probability: np.ndarray
@@ -184,6 +198,8 @@ class _Answered:
     calibration: Calibration
     prior: np.ndarray
     network: np.ndarray | None = None
+    evidence: np.ndarray | None = None
+    bic: np.ndarray | None = None
 
 
 def _calibrated(
@@ -201,6 +217,8 @@ def _calibrated(
         return _Answered(log_probability, inside, said, classifier.calibration, log_prior, network)
     if options.what == "pipeline":
         return _calibrated_pipeline(found, cases, options, classifier, log_prior)
+    if options.what == "verify":
+        return _calibrated_verifier(found, cases, options, log_prior)
     result = calibrated_by_folds(
         found,
         labels,
@@ -218,6 +236,39 @@ def _calibrated(
     first = result.fits[0]
     inside = (result.in_set, result.set_size)
     return _Answered(normalise(result.log_prob), inside, said, first.calibration, first.log_prior)
+
+
+def _calibrated_verifier(
+    found: Predictions, cases: Sequence[Case], options: Options, log_prior: np.ndarray
+) -> _Answered:
+    """Network, evidence and prior weighed by folds of compounds; BIC with a temperature by the same."""
+    assert options.calibrate_folds is not None
+    uniform = np.full((1, log_prior.size), -np.log(log_prior.size))
+    evidence = found.evidence_only()
+    result = calibrate_verifier(
+        found.raw("network", log_prior),
+        np.repeat(uniform, len(cases), axis=0) if evidence is None else evidence,
+        found.raw("bic", uniform),
+        log_prior,
+        classification.labels_of(cases),
+        classification.compounds_of(cases),
+        folds=options.calibrate_folds,
+        seed=options.seed,
+    )
+    said = {
+        "calibration": f"out of fold, {options.calibrate_folds} folds by compound: weights of network, "
+        "evidence and prior; temperatures of the evidence alone and of plain BIC",
+        "folds": [asdict(weights) for weights in result.weights],
+    }
+    return _Answered(
+        result.log_probability,
+        (result.in_set, result.set_size),
+        said,
+        Calibration(),
+        log_prior,
+        evidence=result.evidence,
+        bic=result.bic,
+    )
 
 
 def _calibrated_pipeline(

@@ -60,8 +60,8 @@ class NetworkRecipe:
 class IdentifierRecipe:
     """The whole product with the known cell (`verify`); without one see `pipeline`.
 
-    Raw: "bic" [99], what plain BIC says on the same fit with a uniform prior, where there is a fit; its
-    seconds are not counted.
+    Raw: "network" [99], the network's posterior as shipped; "bic" [99], what plain BIC says on the same fit
+    with a uniform prior, where there is a fit; its seconds are not counted.
     """
 
     checkpoint: str
@@ -79,7 +79,9 @@ class IdentifierRecipe:
             seconds = time.perf_counter() - started
             if found.verdict == "refused" or found.log_probability is None:
                 return Answer(None, reason=found.reason)
-            raw = None if found.evidence_only is None else plain_bic(pattern, case, identifier.settings)
+            raw = {"network": np.asarray(found.network.log_probability)} if found.network else {}
+            if found.evidence_only is not None:
+                raw |= plain_bic(pattern, case, identifier.settings) or {}
             return Answer(np.asarray(found.log_probability), found.evidence_only, found.reason, raw, seconds)
 
         return predictor
