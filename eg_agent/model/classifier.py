@@ -95,10 +95,11 @@ class Classifier:
         `eg_agent.patterns.check` first for everything else that can be wrong with one.
         """
         if isinstance(patterns, Pattern):
-            told = None if composition is None else [composition]
-            return self.predict([patterns], told)[0]  # type: ignore[list-item]
+            assert composition is None or isinstance(composition, Composition), "one pattern, one composition"
+            return self.predict([patterns], [composition])[0]
         outputs = self.outputs(patterns)
         log_p_BG = self.log_probability(outputs)
+        assert not isinstance(composition, Composition), "several patterns, a composition for each"
         given = [None] * len(log_p_BG) if composition is None else list(composition)
         log_p_BG, odds_B, contradicts_B = self._with_compositions(outputs, log_p_BG, given)
         sets = self.card.sets.sets(log_p_BG) if len(log_p_BG) else []

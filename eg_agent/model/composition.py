@@ -224,7 +224,11 @@ class CompositionEncoder(nn.Module):
         there_BE = given.element_BE > 0
         share_BED = self.share(self._share_encoding(given.share_BE))
         share_BED = torch.where(given.exact_B[:, None, None], share_BED, self.unknown_D)
-        x_BED = self.element(given.element_BE) + self.place(self.properties_Z6[given.element_BE]) + share_BED
+        x_BED = (
+            self.element(given.element_BE)
+            + self.place(self.get_buffer("properties_Z6")[given.element_BE])
+            + share_BED
+        )
         mask_B11E = there_BE[:, None, None, :]
         for block in self.blocks:
             x_BED = block(x_BED, mask_B11E)

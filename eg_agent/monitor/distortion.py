@@ -267,12 +267,16 @@ def nudged(cell: Cell, system: MetricSystem, strain: float = 5e-4) -> Cell:
     if system.name == "monoclinic" and system.unique_axis is not None:
         angles[system.unique_axis] += math.degrees(strain)
     if isinstance(system, _Rhombohedral):
-        return (a, b, c, *(angle + math.degrees(strain) for angle in angles))
+        alpha, beta, gamma = (angle + math.degrees(strain) for angle in angles)
+        return (a, b, c, alpha, beta, gamma)
     if system.name == "triclinic":
         angles[0] += math.degrees(strain)
+    alpha, beta, gamma = angles
     if system.name == "tetragonal":
-        return symmetrized((a * (1 + strain), b * (1 + strain), c * (1 - strain), *angles), system)
-    return symmetrized((a * (1 + strain), b * (1 - strain), c, *angles), system)
+        lengths = (a * (1 + strain), b * (1 + strain), c * (1 - strain))
+    else:
+        lengths = (a * (1 + strain), b * (1 - strain), c)
+    return symmetrized((*lengths, alpha, beta, gamma), system)
 
 
 def strain_between(first: Cell, second: Cell) -> float:

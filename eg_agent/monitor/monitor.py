@@ -56,7 +56,9 @@ class SymmetryMonitor:
         self.cell = None if cell is None else tuple(float(v) for v in cell)
         self.group = group
         self._watch = self._lattice_watch()
-        kinds = tuple(k for k in self.settings.kinds if k != "lattice" or self._watch is not None)
+        kinds: tuple[Kind, ...] = tuple(
+            k for k in self.settings.kinds if k != "lattice" or self._watch is not None
+        )
         if not kinds:
             raise BadInput("to watch for a change of the lattice alone, give its cell and group.")
         self.thresholds = thresholds(self.settings.frames_between_false_alarms, kinds)
@@ -196,7 +198,7 @@ class SymmetryMonitor:
                     best[kind] = (score, after)
         scores: dict[str, float] = {kind: float(score) for kind, (score, _) in best.items()}
         over = {kind: score - self.thresholds[kind] for kind, score in scores.items()}
-        raised = [kind for kind in KINDS if kind in over and over[kind] > 0.0]
+        raised: list[Kind] = [kind for kind in KINDS if kind in over and over[kind] > 0.0]
         if not raised:
             return scores, None
         kind = max(raised, key=lambda k: over[k])

@@ -19,7 +19,7 @@ from trainer.benchmark.composition import fitted_weights, told
 from trainer.benchmark.data import Folder
 from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
 from trainer.multimodal.composition_fit import CompositionTraining, Known, held_out_figures, train_head
-from trainer.multimodal.features import made
+from trainer.multimodal.features import Split, made
 
 #: Share of right compositions of held-out structures that may be said to contradict their pattern.
 FALSE_ALARMS = 0.01
@@ -54,6 +54,10 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
     classifier = Classifier.load(request.checkpoint)
     corpus = Corpus.load(request.corpus)
     request.work.mkdir(parents=True, exist_ok=True)
+    wanted: tuple[tuple[Split, int], ...] = (
+        ("held_out", request.held_out_patterns),
+        ("train", request.patterns),
+    )
     features = {
         split: made(
             request.work / f"{split}.npz",
@@ -64,7 +68,7 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
             seed=request.seed,
             progress=lambda done, total, split=split: progress(f"{split} features", done, total),
         )
-        for split, count in (("held_out", request.held_out_patterns), ("train", request.patterns))
+        for split, count in wanted
     }
     compositions, row = of_corpus(corpus, request.seed)
     known = {split: Known.of(found, row) for split, found in features.items()}
