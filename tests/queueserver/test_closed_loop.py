@@ -1,5 +1,6 @@
 """The closed loop with every process real: Redis, PostgreSQL, Tiled, RE Manager, agent.
 
+They take tens of minutes, so they are run by hand: EG_AGENT_LONG_TESTS=1 pytest -s FILE.
 How long the tests go on: EG_AGENT_ITERATIONS (50), EG_AGENT_RUNS (20, with two agents), EG_AGENT_KILLS (2 of
 each target).
 """
@@ -17,7 +18,13 @@ import pytest
 from facility import Account, AgentProcess, Facility, wait_for
 from supervise import TARGETS, kill, revive
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(
+        "EG_AGENT_LONG_TESTS" not in os.environ, reason="tens of minutes: by hand, with EG_AGENT_LONG_TESTS=1"
+    ),
+]
 
 ITERATIONS = int(os.environ.get("EG_AGENT_ITERATIONS", "50"))
 RUNS = int(os.environ.get("EG_AGENT_RUNS", "20"))
