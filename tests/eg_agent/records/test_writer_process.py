@@ -24,6 +24,17 @@ def until(condition, timeout=240.0):
         time.sleep(0.05)
 
 
+def kill_the_process_of(writer):
+    def killed():
+        try:
+            os.kill(writer.pid, signal.SIGKILL)
+        except (TypeError, ProcessLookupError):  # for a moment, between two processes, there is none
+            return False
+        return True
+
+    until(killed)
+
+
 def point_detector():
     from beamline import PointDetector
 
@@ -80,7 +91,7 @@ def test_a_writer_that_is_killed_is_followed_by_another_that_goes_on(engine, wri
         for i in range(60):
             if i in (20, 40):
                 until(lambda: writer.state.written > 2)
-                os.kill(writer.pid, signal.SIGKILL)
+                kill_the_process_of(writer)
             yield from bps.mv(tth, 10 + i)
             yield from bps.trigger_and_read([det, tth])
         yield from bps.close_run()
