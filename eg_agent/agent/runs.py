@@ -12,20 +12,23 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from eg_agent.errors import BadPattern, EgAgentError
+from eg_agent.errors import BadPattern
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.records.journal import Journal, Tail
 from eg_agent.records.ledger import PatternFrom
-from eg_agent.records.reader import pattern_of, read_pattern, sample_of
+from eg_agent.records.reader import pattern_of
 from eg_agent.records.run_data import DataKeys, NotAPattern, RunDocuments
-from eg_agent.records.tiled_client import connect, redacted
+from eg_agent.records.runs import RunFacts, Runs, TiledAway
 
 T = TypeVar("T")
 
+#: Seconds that Tiled is not asked for after it gave no answer: a plan may wait for what is read instead.
+_AWAY = 10.0
+
 
 @dataclass
-class Run:
+class Run(RunFacts):
     """A run as its start and stop documents describe it; stop is {} while it goes on.
 
     held: its documents that the disk refused, by their number in the run.
@@ -38,47 +41,9 @@ class Run:
     held: dict[int, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
-    def sample(self) -> str:
-        """The sample's name, or ""."""
-        return sample_of(self.start)
-
-    @property
-    def shift(self) -> str:
-        """The plan run it belongs to (`eg_shift`), or "" for somebody's own run."""
-        return str(self.start.get("eg_shift", ""))
-
-    @property
-    def decision_id(self) -> str:
-        """The decision it carries out, or ""."""
-        return str(self.start.get("eg_decision_id", ""))
-
-    @property
-    def attempt(self) -> int:
-        """Which attempt at that decision it is, from 1."""
-        return int(self.start.get("eg_attempt", 1))
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the RunEngine closed it as a success."""
-        return self.stop.get("exit_status") == "success"
-
-    @property
-    def seconds(self) -> float:
-        """From its start to its stop document."""
-        return max(0.0, float(self.stop.get("time", 0.0)) - float(self.start.get("time", 0.0)))
-
-    @property
     def so_far(self) -> float:
         """Seconds since its start document."""
-        return max(0.0, time.time() - float(self.start.get("time", time.time())))
-
-    @property
-    def cell(self) -> tuple[float, ...] | None:
-        """Cell from the metadata: `cell=[a, b, c, alpha, beta, gamma]`, angstrom and degrees."""
-        cell = self.start.get("cell")
-        if not isinstance(cell, list | tuple) or len(cell) != 6:
-            return None
-        return tuple(float(value) for value in cell)
+        return max(0.0, time.time() - self.began) if self.began else 0.0
 
 
 def copied(name: str, doc: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -209,7 +174,7 @@ class PatternSource:
         radiation: Radiation | float | None = None,
         wait: float = 3.0,
     ) -> None:
-        self._tiled = tiled
+        self._runs = None if tiled is None else Runs(tiled, keys=keys, radiation=radiation)
         self._journal = journal
         self._journaled = JournaledRuns(journal)
         self._keys = keys
@@ -219,13 +184,10 @@ class PatternSource:
 
     def warm(self) -> None:
         """Import and connect now, so that the first run does not wait for it; never raises."""
-        if isinstance(self._tiled, str):
-            uri = self._tiled
-            with contextlib.suppress(Exception):
-                import tiled.client.array  # what reading loads: seconds on a busy machine
-                import tiled.client.dataframe  # noqa: F401
-
-                self._tiled = within(10.0, lambda: connect(uri))
+        if self._runs is not None:
+            # Reading the first run tries again, and says why where that fails, too.
+            with contextlib.suppress(TiledAway, TimeoutError):
+                within(10.0, self._runs.warm)
 
     def pattern(self, run: Run, *, without_tiled: str = "") -> tuple[Pattern, PatternFrom, str]:
         """Pattern, where it was read, and why not from Tiled. Raises NotAPattern, BadPattern, BadInput.
@@ -233,11 +195,11 @@ class PatternSource:
         without_tiled: why Tiled is not to be asked.
         """
         problem = without_tiled
-        if self._tiled is not None and not problem:
+        if self._runs is not None and not problem:
             try:
-                return self._from_tiled(run.uid, ended=True), "tiled", ""
-            except _Absent as absent:
-                problem = str(absent)
+                return self._from_tiled(self._runs, run.uid, ended=True), "tiled", ""
+            except TiledAway as away:
+                problem = str(away)
         documents = self._journaled.documents(run)
         if not documents.start:
             raise BadPattern(f"run {run.uid[:8]} is in neither Tiled nor the journal. {problem}".strip())
@@ -256,53 +218,42 @@ class PatternSource:
         documents = self._journaled.documents(run)
         if documents.start and not documents.external:
             return self._of_documents(documents), "journal"
-        if self._tiled is None:
+        if self._runs is None:
             raise NotAPattern(f"run {run.uid[:8]} keeps its data outside its documents.")
         try:
-            return self._from_tiled(run.uid, ended=False), "tiled"
-        except _Absent as absent:
-            raise BadPattern(str(absent)) from None
+            return self._from_tiled(self._runs, run.uid, ended=False), "tiled"
+        except TiledAway as away:
+            raise BadPattern(str(away)) from None
 
     def _of_documents(self, documents: RunDocuments) -> Pattern:
         stream = (self._keys or DataKeys()).stream
         return pattern_of(documents.data(stream), keys=self._keys, radiation=self._radiation)
 
-    def _from_tiled(self, uid: str, *, ended: bool) -> Pattern:
+    def _from_tiled(self, runs: Runs, uid: str, *, ended: bool) -> Pattern:
+        """Read a run; `ended`: once its stop document is there. Raises TiledAway, also where it is not."""
         if time.monotonic() < self._absent_until:
-            raise _Absent("Tiled was away a moment ago")
-        return self._read(self._client(), uid, ended=ended)
+            raise TiledAway("Tiled was away a moment ago")
+        try:
+            within(self._wait, lambda: runs.client)
+        except (TiledAway, TimeoutError) as error:
+            self._absent_until = time.monotonic() + _AWAY
+            raise TiledAway(f"Tiled is away ({error})") from None
 
-    def _client(self) -> Any:
-        if isinstance(self._tiled, str):
-            uri = self._tiled
-            try:
-                self._tiled = within(self._wait, lambda: connect(uri))
-            except Exception as error:
-                self._absent_until = time.monotonic() + 10.0
-                raise _Absent(redacted(f"Tiled is away ({type(error).__name__}: {error})")) from None
-        return self._tiled
-
-    def _read(self, client: Any, uid: str, *, ended: bool) -> Pattern:
-        """Read a run; `ended`: once its stop document is there."""
-
-        def read() -> Pattern:
+        def read() -> Pattern | None:
             deadline = time.monotonic() + self._wait
             while True:
-                run = client.get(uid)
-                if run is not None and (not ended or run.metadata.get("stop")):
-                    return read_pattern(run, keys=self._keys, radiation=self._radiation)
+                head = runs.head(uid)
+                if head is not None and (head.ended or not ended):
+                    return runs.pattern(head)
                 if time.monotonic() > deadline:
-                    raise _Absent("Tiled does not have the run, or not its end")
+                    return None
                 time.sleep(0.1)
 
         try:
-            return within(2.0 * self._wait + 2.0, read)
-        except (_Absent, EgAgentError):
-            raise
-        except Exception as error:
-            self._absent_until = time.monotonic() + 10.0
-            raise _Absent(redacted(f"reading from Tiled failed ({type(error).__name__}: {error})")) from None
-
-
-class _Absent(Exception):
-    """Tiled cannot give the run now; the message says why."""
+            found = within(2.0 * self._wait + 2.0, read)
+        except (TiledAway, TimeoutError) as error:
+            self._absent_until = time.monotonic() + _AWAY
+            raise TiledAway(f"reading from Tiled failed ({error})") from None
+        if found is None:
+            raise TiledAway("Tiled does not have the run, or not its end")
+        return found

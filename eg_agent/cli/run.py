@@ -125,10 +125,10 @@ def _loop(
     from eg_agent.queue.board_redis import RedisBoard
     from eg_agent.queue.loop import QueueLoop
     from eg_agent.queue.manager import QueueManager
-    from eg_agent.queue.runs import Runs
     from eg_agent.queue.settings import read_settings
     from eg_agent.queue.share import SharedLedger
     from eg_agent.records.ledger import Ledger
+    from eg_agent.records.runs import Runs
 
     told = read_settings(settings)
     folder = records_folder(records)

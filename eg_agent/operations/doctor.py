@@ -179,11 +179,11 @@ def _ledger(place: Place) -> str:
 
 
 def _tiled(place: Place) -> str:
-    from eg_agent.queue.runs import Runs, TiledAway
+    from eg_agent.records.runs import Runs, TiledAway
 
     try:
         runs = Runs(place.tiled)
-        runs.ping()
+        count = runs.count()
     except TiledAway as error:
         said = str(error)
         denied = any(code in said for code in ("401", "403", "API key", "Unauthorized"))
@@ -195,7 +195,7 @@ def _tiled(place: Place) -> str:
         raise _Problem(said, remedy) from None
     context: Any = runs.client.context
     version = getattr(context.server_info, "library_version", "?")
-    return f"{context.api_uri} serves {len(runs.client)} runs, version {version}"
+    return f"{context.api_uri} serves {count} runs, version {version}"
 
 
 def _http(uri: str) -> Any:
@@ -227,25 +227,19 @@ def _skew(seconds: float, resolution: float = 0.0) -> str:
 
 
 def _events(place: Place) -> str:
-    import threading
+    from eg_agent.records.catalog import Stream
+    from eg_agent.records.runs import Runs
 
-    from eg_agent.queue.runs import Runs, Watch
-
-    watch = Watch(Runs(place.tiled), threading.Event().set)
-    try:
-        if not watch.check(retry_seconds=0.0):
-            raise _Problem(
-                "no subscription", "give Tiled a streaming cache (streaming_cache in its config)", "warning"
-            )
-        time.sleep(1.0)
-        if not watch.alive:
-            raise _Problem(
-                "the subscription ended at once: the agent polls instead, which costs up to 0.5 s a run",
-                "give Tiled a streaming cache (streaming_cache in its config)",
-                "warning",
-            )
-    finally:
-        watch.close()
+    stream = Stream(Runs(place.tiled).client, lambda update: None, replay=False)
+    time.sleep(1.0)
+    alive = stream.alive
+    stream.close()
+    if not alive:
+        raise _Problem(
+            "the subscription ended at once: the agent polls instead, which costs up to 0.5 s a run",
+            "give Tiled a streaming cache (streaming_cache in its config)",
+            "warning",
+        )
     return "runs are announced as they begin and end"
 
 

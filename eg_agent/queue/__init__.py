@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eg_agent.queue.once import CarriedOut, Once
-    from eg_agent.queue.runs import RunHead, Runs, TiledAway
+    from eg_agent.records.runs import RunHead, Runs, TiledAway
 
 _WHERE = {
-    "once": ("CarriedOut", "Once"),
-    "runs": ("RunHead", "Runs", "TiledAway"),
+    "eg_agent.queue.once": ("CarriedOut", "Once"),
+    "eg_agent.records.runs": ("RunHead", "Runs", "TiledAway"),
 }
 _MODULE_OF = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -20,5 +20,5 @@ __all__ = ["CarriedOut", "Once", "RunHead", "Runs", "TiledAway"]
 
 def __getattr__(name: str) -> Any:
     if name in _MODULE_OF:
-        return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

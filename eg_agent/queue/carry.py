@@ -10,12 +10,12 @@ from dataclasses import replace
 from eg_agent.decide.limits import MEASURING
 from eg_agent.queue.items import item_for, to_measure, with_attempt
 from eg_agent.queue.manager import Item, QueueManager, QueueRefused, QueueView, attempt_of, decision_of
-from eg_agent.queue.runs import Runs
 from eg_agent.queue.settings import RunSettings
 from eg_agent.queue.share import SharedLedger
 from eg_agent.queue.state import LoopState
 from eg_agent.queue.work import SUBMITTED, SUBMITTING, Work, first_id, submission
 from eg_agent.records.ledger import DecisionRow, NoteRow, OutcomeRow
+from eg_agent.records.runs import Runs
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
-from typing import Any
 
 from eg_agent.agent import Agent, Answer
 from eg_agent.decide.state import State
@@ -25,13 +24,14 @@ from eg_agent.queue.board import Board, BoardAway, LeaseLost
 from eg_agent.queue.carry import END, Carrier
 from eg_agent.queue.items import first_scan, samples_left
 from eg_agent.queue.manager import QueueAway, QueueManager, QueueRefused
-from eg_agent.queue.runs import RunHead, Runs, TiledAway, Watch
 from eg_agent.queue.settings import RunSettings
 from eg_agent.queue.share import SharedLedger
 from eg_agent.queue.state import LoopState
 from eg_agent.queue.work import LedgerRow, WorkBook, first_id, first_note
+from eg_agent.records.catalog import Wakes
 from eg_agent.records.ledger import DecisionRow, NoteRow, OutcomeRow
 from eg_agent.records.run_data import NotAPattern
+from eg_agent.records.runs import RunHead, Runs, TiledAway
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class QueueLoop:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._told = threading.Event()
-        self._watch = Watch(runs, self._tiled_said) if watch else None
+        self._watch = Wakes(runs, self._tiled_said) if watch else None
         self._heads: dict[str, RunHead] = {}
         self._whole_catalog = True  # read all runs of the shift the next time, not only the newest
         self._polled = 0.0
@@ -193,7 +193,7 @@ class QueueLoop:
         if self._watch is not None:
             self._watch.check()
         self._look()
-        for head in sorted(self._heads.values(), key=lambda h: h.start.get("time", 0.0)):
+        for head in sorted(self._heads.values(), key=lambda h: h.began):
             if head.decision_id:
                 self._outcome(head)
             if head.ended and head.uid not in self.book.answered and self._mine(head):
@@ -262,7 +262,7 @@ class QueueLoop:
             pattern,
             sample=sample,
             run_uid=head.uid,
-            cell=_cell(head) or self.settings.shift.cells.get(sample),
+            cell=head.cell or self.settings.shift.cells.get(sample),
             seconds=head.seconds,
             shift=self.settings.shift.name,
             samples_left=samples_left(self.settings, sample),
@@ -333,11 +333,6 @@ def default_row(
     state = replace(state or State(), sample=sample, samples_left=samples_left(settings, sample))
     decision = policy.decider().default(state, why, run_uid=run_uid, mode=mode)  # type: ignore[arg-type]
     return DecisionRow(decision, state, policy, sample=sample, shift=settings.shift.name, problem=why)
-
-
-def _cell(head: RunHead) -> Any:
-    cell = head.start.get("cell")
-    return tuple(float(v) for v in cell) if isinstance(cell, list | tuple) and len(cell) == 6 else None
 
 
 __all__ = ["LedgerRow", "LoopState", "QueueLoop", "default_row"]

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from eg_agent.records.tiled_client import connect, redacted
+from eg_agent.records.runs import RunHead, Runs, TiledAway
+from eg_agent.records.tiled_client import redacted
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +40,6 @@ class Follows(Protocol):
     def saw(self, uid: str) -> None: ...
 
     def ended(self, uid: str, start: Mapping[str, Any], stop: Mapping[str, Any]) -> None: ...
-
-
-@dataclass
-class _Open:
-    start: Mapping[str, Any]
-    streams: list[Stream] = field(default_factory=list)
 
 
 class Stream:
@@ -82,6 +77,41 @@ class Stream:
             threading.Thread(target=_quietly, args=(subscription.disconnect,), daemon=True).start()
 
 
+class Wakes:
+    """Calls `woken` whenever a run in a catalog begins or ends, as soon as Tiled's stream says so.
+
+    The stream may end without a word when its server is restarted; `check`, to be called now and then,
+    makes a new one. Nothing relies on it but speed: whoever is woken asks Tiled anyway.
+    """
+
+    def __init__(self, runs: Runs, woken: Callable[[], None]) -> None:
+        self._runs = runs
+        self._woken = woken
+        self._stream: Stream | None = None
+        self._tried = -math.inf
+
+    @property
+    def alive(self) -> bool:
+        """Whether the stream may still tell something."""
+        return self._stream is not None and self._stream.alive
+
+    def check(self, retry_seconds: float = 5.0) -> bool:
+        """Subscribe when there is no subscription; returns whether there is one. Raises TiledAway."""
+        if not self.alive and time.monotonic() - self._tried >= retry_seconds:
+            self._tried = time.monotonic()
+            self._stream = Stream(self._runs.client, self._heard, replay=False)
+        return self.alive
+
+    def close(self) -> None:
+        """End the subscription."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _heard(self, update: Any) -> None:
+        self._woken()
+
+
 class Follower:
     """Tells `follows` of every run that began after `since` or is open then; one thread.
 
@@ -107,9 +137,9 @@ class Follower:
         self._poll = poll
         self._growth = growth
         self._say = say
-        self._client: Any = None
+        self._runs: Runs | None = None
         self._root: Stream | None = None
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, list[Stream]] = {}  # open runs, and the subscriptions to their data
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._grown: dict[str, float] = {}
         self._wake = threading.Event()
@@ -156,13 +186,13 @@ class Follower:
         return min(self._poll, self._growth)
 
     def _step(self) -> None:
-        if self._client is None:
-            self._client = connect(self._uri)
+        if self._runs is None:
+            self._runs = Runs(self._uri)
         if self._root is None or not self._root.alive:
-            self._root = Stream(self._client, self._heard, replay=False)
+            self._root = Stream(self._runs.client, self._heard, replay=False)
         told, self._told = self._told, False
         if told or time.monotonic() - self._looked >= self._poll or not self.streaming:
-            found = self._look()
+            found = self._look(self._runs)
             if found and not told and self.streaming and self._looked:
                 _log.warning("Tiled's stream said nothing of a run; subscribing again")
                 self._root.close()
@@ -179,62 +209,55 @@ class Follower:
         self.streaming = self._told = True
         self._wake.set()
 
-    def _look(self) -> bool:
+    def _look(self, runs: Runs) -> bool:
         """Ask the catalog which runs are new and which have ended; returns whether any is."""
         self.looks += 1
         changed = False
         for uid in list(self._open):
-            node = self._client[uid]
-            stop = node.metadata.get("stop")
-            if stop:
+            head = runs.head(uid)
+            if head is not None and head.ended:
                 changed = True
-                self._end(uid, self._open[uid].start, stop)
-        for uid, start, stop, node in self._new():
+                self._end(head)
+        for head in self._new(runs):
             changed = True
-            if stop:
-                if float(stop.get("time", 0.0)) >= self._since:
-                    self._follows.began(uid, start)
-                    self._end(uid, start, stop)
+            if head.ended:
+                if float(head.stop.get("time", 0.0)) >= self._since:
+                    self._follows.began(head.uid, head.start)
+                    self._end(head)
                 else:
-                    self._remember(uid)
+                    self._remember(head.uid)
                 continue
-            self._open[uid] = _Open(start)
-            self._follows.began(uid, start)
-            self._grown[uid] = 0.0
+            self._open[head.uid] = []
+            self._follows.began(head.uid, head.start)
+            self._grown[head.uid] = 0.0
             if len(self._open) <= _FOLLOWED:
-                self._follow(uid, node)
+                self._follow(head.uid, runs.client[head.uid])
         return changed
 
-    def _new(self) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any], Any]]:
+    def _new(self, runs: Runs) -> list[RunHead]:
         """Runs that were not told of yet, oldest first."""
-        count, found = 8, OrderedDict()
-        total = len(self._client)
+        count, total = 8, runs.count()
         while True:
-            found.clear()
+            found: list[RunHead] = []
             reached = count >= total
-            for key, node in _newest(self._client, count):
-                metadata = node.metadata
-                start = metadata.get("start") or {}
-                if start.get("uid") != key:
-                    continue
+            for head in runs.newest(count):
                 # Long runs are still found: a catalog is in the order of beginning, so one goes back a day.
-                if float(start.get("time", 0.0)) < self._since - 86_400.0:
+                if head.began < self._since - 86_400.0:
                     reached = True
-                elif key in self._ended or key in self._open:
-                    reached = reached or key in self._ended
+                elif head.uid in self._ended or head.uid in self._open:
+                    reached = reached or head.uid in self._ended
                 else:
-                    found[key] = (key, start, metadata.get("stop") or {}, node)
+                    found.append(head)
             if reached or not found:
-                return sorted(found.values(), key=lambda run: float(run[1].get("time", 0.0)))
+                return sorted(found, key=lambda head: head.began)
             count *= 4
 
-    def _end(self, uid: str, start: Mapping[str, Any], stop: Mapping[str, Any]) -> None:
-        found = self._open.pop(uid, None)
-        self._grown.pop(uid, None)
-        for stream in found.streams if found is not None else []:
+    def _end(self, head: RunHead) -> None:
+        for stream in self._open.pop(head.uid, []):
             stream.close()
-        self._remember(uid)
-        self._follows.ended(uid, start, stop)
+        self._grown.pop(head.uid, None)
+        self._remember(head.uid)
+        self._follows.ended(head.uid, head.start, head.stop)
 
     def _remember(self, uid: str) -> None:
         self._ended[uid] = None
@@ -243,7 +266,7 @@ class Follower:
 
     def _follow(self, uid: str, run: Any) -> None:
         """Subscribe to the data of an open run: to the run, to each of its streams, to their tables."""
-        found = self._open[uid]
+        streams = self._open[uid]
 
         def grown(update: Any) -> None:
             if uid in self._grown:
@@ -256,21 +279,21 @@ class Follower:
             child = update.child()
             inner = getattr(child, "base", child)
             told = created if hasattr(inner, "keys") and not hasattr(inner, "columns") else grown
-            with contextlib.suppress(Exception):
-                found.streams.append(Stream(inner, told, replay=True))
+            streams.append(Stream(inner, told, replay=True))
 
         # A subscription that begins while children are made may miss one: replayed from its beginning.
-        found.streams.append(Stream(getattr(run, "base", run), created, replay=True))
+        streams.append(Stream(getattr(run, "base", run), created, replay=True))
 
     def _tell_growth(self) -> None:
         """Say which open runs have new data; without a stream, all of them may."""
         for uid in list(self._open):
-            if not self.streaming or not self._open[uid].streams or self._grown.get(uid):
+            if not self.streaming or not self._open[uid] or self._grown.get(uid):
                 self._grown[uid] = 0.0
                 self._follows.saw(uid)
 
     def _went_away(self, error: Exception) -> None:
-        text = redacted(f"{type(error).__name__}: {error}").splitlines()[0][:200]
+        said = str(error) if isinstance(error, TiledAway) else f"{type(error).__name__}: {error}"
+        text = redacted(said).splitlines()[0][:200]
         self._drop()
         if not self._away:
             self._away = True
@@ -281,18 +304,13 @@ class Follower:
         root, self._root = self._root, None
         if root is not None:
             root.close()
-        for found in self._open.values():
-            for stream in found.streams:
+        for streams in self._open.values():
+            for stream in streams:
                 stream.close()
-            found.streams.clear()
-        self._client = None
+            streams.clear()
+        self._runs = None
         self.streaming = False
         self._looked = 0.0
-
-
-def _newest(client: Any, count: int) -> Iterator[tuple[str, Any]]:
-    """The last `count` nodes of a catalog, newest first."""
-    yield from reversed(list(client.items().tail(count)))
 
 
 def _quietly(call: Callable[[], Any]) -> None:

@@ -1,12 +1,13 @@
-"""`Runs`: what a Tiled catalog says of runs: which have ended, and which carry out a decision."""
+"""`Runs`: what a Tiled catalog says of runs: which have ended, which carry out a decision, their patterns.
+
+Nothing else asks Tiled for runs: `Follower` (eg_agent.records.catalog) tells of them as they come, the agent
+reads their patterns and the loop over a queue server finds its decisions through here.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,20 +19,30 @@ from eg_agent.records.reader import read_pattern, sample_of
 from eg_agent.records.run_data import DataKeys
 from eg_agent.records.tiled_client import connect, redacted
 
-_log = logging.getLogger(__name__)
+Cell = tuple[float, float, float, float, float, float]
 
 
 class TiledAway(Exception):
     """Tiled gave no answer now; the message says why, without a key in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunHead:
-    """A run by its start and stop documents; `stop` is empty as long as it is open."""
+class RunFacts:
+    """What the start and stop documents of a run say; for classes that have both."""
 
-    uid: str
-    start: dict[str, Any] = field(default_factory=dict)
-    stop: dict[str, Any] = field(default_factory=dict)
+    __slots__ = ()
+
+    start: Mapping[str, Any]
+    stop: Mapping[str, Any]
+
+    @property
+    def sample(self) -> str:
+        """The sample's name, or ""."""
+        return sample_of(self.start)
+
+    @property
+    def shift(self) -> str:
+        """The plan run or shift it belongs to (`eg_shift`), or "" for somebody's own run."""
+        return str(self.start.get("eg_shift", ""))
 
     @property
     def decision_id(self) -> str:
@@ -44,29 +55,45 @@ class RunHead:
         return int(self.start.get("eg_attempt", 1))
 
     @property
-    def sample(self) -> str:
-        """Name of the sample, or ""."""
-        return sample_of(self.start)
-
-    @property
-    def shift(self) -> str:
-        """The shift it was measured for (`eg_shift`), or ""."""
-        return str(self.start.get("eg_shift", ""))
-
-    @property
-    def ended(self) -> bool:
-        """Whether its stop document is there."""
-        return bool(self.stop)
-
-    @property
     def succeeded(self) -> bool:
         """Whether the RunEngine closed it as a success."""
         return self.stop.get("exit_status") == "success"
 
     @property
+    def began(self) -> float:
+        """When it began, seconds since 1970; 0 where nobody wrote that down."""
+        return float(self.start.get("time", 0.0))
+
+    @property
     def seconds(self) -> float:
         """Seconds from start to stop."""
-        return max(0.0, float(self.stop.get("time", 0.0)) - float(self.start.get("time", 0.0)))
+        return max(0.0, float(self.stop.get("time", 0.0)) - self.began)
+
+    @property
+    def cell(self) -> Cell | None:
+        """Cell from the metadata: `cell=[a, b, c, alpha, beta, gamma]`, angstrom and degrees."""
+        cell = self.start.get("cell")
+        if not isinstance(cell, list | tuple) or len(cell) != 6:
+            return None
+        try:
+            a, b, c, alpha, beta, gamma = (float(value) for value in cell)
+        except (TypeError, ValueError):  # somebody else's `cell`, which means something else
+            return None
+        return a, b, c, alpha, beta, gamma
+
+
+@dataclass(frozen=True, slots=True)
+class RunHead(RunFacts):
+    """A run by its start and stop documents; `stop` is empty as long as it is open."""
+
+    uid: str
+    start: Mapping[str, Any] = field(default_factory=dict)
+    stop: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether its stop document is there."""
+        return bool(self.stop)
 
 
 class Runs:
@@ -100,12 +127,28 @@ class Runs:
         except Exception as error:
             raise TiledAway(redacted(f"{type(error).__name__}: {error}").splitlines()[0][:300]) from None
 
-    def newest(self, count: int = 20) -> list[RunHead]:
-        """The runs that were put into the catalog last, newest first."""
+    def warm(self) -> None:
+        """Connect, and import what reading loads: seconds on a busy machine."""
         with self._saying_away():
-            return [head for node in self.client.values().tail(count) if (head := _head(node)) is not None][
-                ::-1
-            ]
+            import tiled.client.array
+            import tiled.client.dataframe  # noqa: F401
+        _ = self.client
+
+    def count(self) -> int:
+        """How many nodes the catalog has."""
+        with self._saying_away():
+            return len(self.client)
+
+    def head(self, uid: str) -> RunHead | None:
+        """One run, None when the catalog does not have it."""
+        with self._saying_away():
+            node = self.client.get(uid)
+            return None if node is None else _head(uid, node)
+
+    def newest(self, count: int = 20) -> list[RunHead]:
+        """The runs among the nodes that were put into the catalog last, newest first."""
+        with self._saying_away():
+            return _heads(self.client.items().tail(count))[::-1]
 
     def since(self, began: float, shift: str = "") -> list[RunHead]:
         """All runs that started at or after `began` (seconds since 1970), of one shift where one is named."""
@@ -116,8 +159,7 @@ class Runs:
                 found = self.client.search(Key("start.eg_shift") == shift)
             else:
                 found = self.client.search(Comparison("ge", "start.time", began))
-            heads = [head for node in found.values() if (head := _head(node)) is not None]
-        return sorted(heads, key=lambda head: head.start.get("time", 0.0))
+            return sorted(_heads(found.items()), key=lambda head: head.began)
 
     def of_decision(self, decision_id: str) -> list[RunHead]:
         """The runs that carry out a decision, in the order of their attempts."""
@@ -125,23 +167,17 @@ class Runs:
 
         with self._saying_away():
             found = self.client.search(Key("start.eg_decision_id") == decision_id)
-            heads = [head for node in found.values() if (head := _head(node)) is not None]
-        return sorted(heads, key=lambda head: (head.attempt, head.start.get("time", 0.0)))
+            return sorted(_heads(found.items()), key=lambda head: (head.attempt, head.began))
 
     def successful(self, decision_id: str) -> str:
         """Uid of the successful run of a decision, "" when there is none."""
         return next((head.uid for head in self.of_decision(decision_id) if head.succeeded), "")
 
     def pattern(self, head: RunHead) -> Pattern:
-        """The pattern of a run that has ended; raises what `read_pattern` raises, and TiledAway."""
+        """The pattern of a run, as far as it has got; raises what `read_pattern` raises, and TiledAway."""
         with self._saying_away():
             run = _Run(self.client, head)
             return read_pattern(run, keys=self._keys, radiation=self._radiation)
-
-    def ping(self) -> None:
-        """Ask Tiled for anything; raises TiledAway."""
-        with self._saying_away():
-            len(self.client)
 
 
 class _Run:
@@ -183,72 +219,14 @@ class _Stream:
         return self._node[key] if table is None or key not in self._columns else table[key]
 
 
-def _head(node: Any) -> RunHead | None:
+def _head(key: str, node: Any) -> RunHead | None:
     """The head of a run, None for a node that is none."""
     metadata = node.metadata
     start = metadata.get("start")
-    if not start or "uid" not in start:
+    if not start or start.get("uid") != key:
         return None
-    return RunHead(str(start["uid"]), dict(start), dict(metadata.get("stop") or {}))
+    return RunHead(key, dict(start), dict(metadata.get("stop") or {}))
 
 
-class Watch:
-    """Calls `woken` whenever a run in the catalog begins or ends, as soon as Tiled says so.
-
-    A subscription of Tiled, which may end without a word when its server is restarted; `check`, to be
-    called now and then, makes a new one. Nothing relies on it but speed: the loop asks Tiled anyway.
-    """
-
-    def __init__(self, runs: Runs, woken: Callable[[], None]) -> None:
-        self._runs = runs
-        self._woken = woken
-        self._subscription: Any = None
-        self._callbacks: list[Callable[..., None]] = []
-        self._thread: threading.Thread | None = None
-        self._tried = 0.0
-
-    @property
-    def alive(self) -> bool:
-        """Whether the subscription's thread runs."""
-        thread = getattr(self._subscription, "_thread", None)
-        return thread is not None and thread.is_alive()
-
-    def check(self, retry_seconds: float = 5.0) -> bool:
-        """Subscribe when there is no subscription; returns whether there is one."""
-        if self.alive:
-            return True
-        if time.monotonic() - self._tried < retry_seconds:
-            return False
-        self._tried = time.monotonic()
-        try:
-            subscription = self._runs.client.subscribe()
-
-            def wake(update: Any) -> None:
-                self._woken()
-
-            self._callbacks = [wake]  # tiled holds callbacks weakly
-            subscription.child_created.add_callback(wake)
-            subscription.child_metadata_updated.add_callback(wake)
-            subscription.start_in_thread()
-        except Exception as error:
-            _log.info("no events from Tiled now (%s); it is asked instead", redacted(str(error))[:200])
-            self._subscription = None
-            return False
-        self._subscription = subscription
-        return True
-
-    def close(self) -> None:
-        """End the subscription."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with contextlib.suppress(Exception):
-                subscription.disconnect()
-
-
-def by_decision(heads: Iterable[RunHead]) -> dict[str, list[RunHead]]:
-    """Runs by the decision they carry out, those without one left out."""
-    found: dict[str, list[RunHead]] = {}
-    for head in heads:
-        if head.decision_id:
-            found.setdefault(head.decision_id, []).append(head)
-    return found
+def _heads(items: Iterable[tuple[str, Any]]) -> list[RunHead]:
+    return [head for key, node in items if (head := _head(key, node)) is not None]
