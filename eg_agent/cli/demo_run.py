@@ -18,6 +18,7 @@ from eg_agent.errors import BadInput
 if TYPE_CHECKING:
     from eg_agent.agent import Agent, Answer
     from eg_agent.patterns import Pattern
+    from eg_agent.records.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -130,26 +131,27 @@ def _results(uri: str, agent: Agent, told: _Told, changer: Changer) -> list[Resu
     if agent.writer is not None:
         for answers in told.by_sample.values():
             agent.writer.wait_written(answers[-1].runs[-1], 60.0)
-    from tiled.client import from_uri
+    from eg_agent.records.runs import Runs
 
-    client = from_uri(uri)
+    tiled = Runs(uri)
     results = []
     for name in changer.names:
         answers = told.by_sample.get(name)
         if answers:
-            pattern = _measured(client, answers[-1].runs)
+            pattern = _measured(tiled, answers[-1].runs)
             results.append(Result(name, tuple(answers), pattern, changer.truth.get(name)))
     return results
 
 
-def _measured(client: Any, runs: Sequence[str]) -> Pattern:
+def _measured(tiled: Runs, runs: Sequence[str]) -> Pattern:
     """All runs of a sample, read back from Tiled and put together as the agent does."""
     from functools import reduce
 
     from eg_agent.patterns import evened
-    from eg_agent.records import merge, read_pattern
+    from eg_agent.records import merge
 
-    return evened(reduce(merge, [read_pattern(client[uid]) for uid in runs]))
+    heads = [head for uid in runs if (head := tiled.head(uid)) is not None]
+    return evened(reduce(merge, [tiled.pattern(head) for head in heads]))
 
 
 def _draw(results: Sequence[Result], changer: Changer, job: Job, folder: Path, console: Console) -> None:
