@@ -1,0 +1,93 @@
+"""`Runs` and `Wakes` on real Tiled servers: what is said of runs, also where there is no stream."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import bluesky.plans as bp
+import pytest
+from bluesky.callbacks.tiled_writer import TiledWriter
+from tiled.client import from_uri
+
+from eg_agent.records import read_pattern
+from eg_agent.records.catalog import Wakes
+from eg_agent.records.runs import RunHead, Runs, TiledAway
+
+
+@pytest.fixture
+def measured(engine, tiled_uri):
+    """Two attempts at one decision and a run without: their uids."""
+    from beamline import TraceDetector
+
+    engine.subscribe(TiledWriter(from_uri(tiled_uri), batch_size=1))
+    det = TraceDetector(name="det")
+    ident = f"d-{time.time_ns()}"
+    found = [
+        engine(bp.count([det]), eg_decision_id=ident, eg_attempt=n, eg_shift=ident, sample="a")[0]
+        for n in (1, 2)
+    ]
+    return ident, [*found, engine(bp.count([det]), cell=["no", "cell", "of", "a", "crystal", "!"])[0]]
+
+
+def test_runs_are_found_by_what_they_are_for_and_read(tiled_uri, measured):
+    ident, (first, second, other) = measured
+    runs = Runs(tiled_uri)
+    assert [head.uid for head in runs.newest(3)] == [other, second, first]
+    assert [head.uid for head in runs.of_decision(ident)] == [first, second]
+    assert [head.uid for head in runs.since(0.0, ident)] == [first, second]
+    assert runs.successful(ident) == first
+    assert runs.head("no-such-run") is None
+    head = runs.head(second)
+    assert head is not None
+    assert (head.attempt, head.shift, head.sample, head.ended) == (2, ident, "a", True)
+    assert runs.pattern(head).uid == read_pattern(from_uri(tiled_uri)[second]).uid
+
+
+def test_a_cell_in_the_metadata_counts_when_it_is_one(tiled_uri, measured):
+    head = Runs(tiled_uri).head(measured[1][2])
+    assert head is not None
+    assert head.cell is None
+    assert RunHead("u", {"cell": [4, 4, 4, 90, 90, 90]}).cell == (4.0, 4.0, 4.0, 90.0, 90.0, 90.0)
+
+
+def test_absent_tiled_is_said_without_its_key():
+    with pytest.raises(TiledAway) as away:
+        Runs("http://127.0.0.1:9/api/v1?api_key=hidden").newest()
+    assert "hidden" not in str(away.value)
+
+
+def test_a_run_that_begins_wakes(engine, tiled_uri):
+    from beamline import TraceDetector
+
+    woken = threading.Event()
+    wakes = Wakes(Runs(tiled_uri), woken.set)
+    try:
+        engine.subscribe(TiledWriter(from_uri(tiled_uri), batch_size=1))
+        deadline = time.monotonic() + 120.0
+        # Until the subscription stands nothing is told: a run now and then.
+        while not woken.wait(1.0):
+            assert time.monotonic() < deadline, "no run woke"
+            wakes.check()
+            engine(bp.count([TraceDetector(name="det")]))
+    finally:
+        wakes.close()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_tiled_without_a_stream_holds_nobody(tmp_path):
+    """tiled's own `start_in_thread` waits for ever for a connection that such a server refuses."""
+    from tiled.catalog import in_memory
+    from tiled.client import Context, from_context
+    from tiled.server.app import build_app
+
+    with Context.from_app(build_app(in_memory(writable_storage=[str(tmp_path)]))) as context:
+        wakes = Wakes(Runs(from_context(context)), lambda: None)
+        wakes.check()
+        deadline = time.monotonic() + 60.0
+        while wakes.alive:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert not wakes.check(), "it is not tried again at once"
+        wakes.close()
