@@ -65,8 +65,9 @@ class Agent:
     """Identifies every powder pattern that a RunEngine measures, and decides what to measure next.
 
     tiled: a Tiled client or URI; the agent writes the runs there through a guard that never blocks, and
-        reads the patterns from it. "embedded": a server of its own, with its data in `records`, ended by
-        `close`; it takes 5 to 30 s to start. None: the journal alone, no server needed.
+        reads from it what its own journal does not hold: data outside the documents, runs of others.
+        "embedded": a server of its own, with its data in `records`, ended by `close`; it takes 5 to 30 s
+        to start. None: the journal alone, no server needed.
     write: False when the session has a TiledWriter of its own; the agent then only reads.
     mode: "observe" (says), "propose" (a person approves), "act" (the plan that asks carries it out).
     policy: limits, settings and costs of the decisions.
@@ -79,7 +80,7 @@ class Agent:
     records: folder of journal and ledger; $EG_AGENT_RECORDS, else ~/.local/state/eg-agent. One agent a
         folder.
     time_limit: seconds for one identification, then its worker is killed. tiled_wait: seconds that
-        Tiled is given to have a run before its pattern is taken from the journal.
+        Tiled is given to have a run whose data are not in the journal.
     listeners: called with each Answer on the agent's thread; by default one prints a line.
     live: seconds between looks at a run that goes on, at the least; None for none. live_listeners:
         called with each look, an Answer that is `partial`, as `listeners` are.

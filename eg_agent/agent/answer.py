@@ -61,8 +61,6 @@ def line(answer: Answer) -> str:
     else:
         said = f"{found.verdict}: {found.reason}"
     notes = [f"{answer.seconds:.1f} s"]
-    if answer.pattern_from == "journal":
-        notes.append("from the journal")
     if found is not None and answer.problem:
         notes.append(answer.problem)
     decision = answer.decision

@@ -191,7 +191,9 @@ class Loop:
         try:
             if self._worker_reads and not any(run.held for run in runs):
                 measured.read = True
-                measured.without_tiled = self._not_in_tiled(last.uid)
+                # What the journal holds is read from there; only data outside the documents wait for Tiled.
+                away = (self._not_in_tiled(run.uid) for run in reversed(runs) if run.external)
+                measured.without_tiled = next(away, "")
             else:
                 self._read(runs, measured)
             self._publish(self._core.answer(measured, self.mode, self._earlier))
@@ -216,7 +218,7 @@ class Loop:
         problems: list[str] = []
         try:
             for run in runs:
-                why = self._not_in_tiled(run.uid)
+                why = self._not_in_tiled(run.uid) if run.external else ""
                 found, measured.where, problem = self._source.pattern(run, without_tiled=why)
                 measured.pattern = found if measured.pattern is None else merge(measured.pattern, found)
                 problems.append(problem)

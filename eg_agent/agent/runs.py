@@ -23,6 +23,9 @@ from eg_agent.records.runs import RunFacts, Runs, TiledAway
 
 T = TypeVar("T")
 
+#: Documents that say that the data of a run lie outside its documents.
+EXTERNAL = frozenset({"stream_resource", "resource"})
+
 #: Seconds that Tiled is not asked for after it gave no answer: a plan may wait for what is read instead.
 _AWAY = 10.0
 
@@ -31,7 +34,8 @@ _AWAY = 10.0
 class Run(RunFacts):
     """A run as its start and stop documents describe it; stop is {} while it goes on.
 
-    held: its documents that the disk refused, by their number in the run.
+    held: its documents that the disk refused, by their number in the run. external: its data lie outside
+    the documents (files of an area detector), so that only Tiled can give them.
     """
 
     uid: str
@@ -39,6 +43,7 @@ class Run(RunFacts):
     stop: Mapping[str, Any]
     ended: float = field(default_factory=time.monotonic)
     held: dict[int, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    external: bool = False
 
     @property
     def so_far(self) -> float:
@@ -84,6 +89,7 @@ class Collector:
             run.held[n] = (name, copied(name, doc))
         if name == "descriptor":
             self._run_of[doc["uid"]] = run.uid
+        run.external = run.external or name in EXTERNAL
         if name != "stop":
             return run, False
         del self._open[run.uid]
@@ -95,12 +101,35 @@ class Collector:
 def from_journal(journal: Journal, uid: str) -> Run | None:
     """A run that the journal holds, without its data, or None when it has no stop document."""
     start: Mapping[str, Any] = {}
+    external = False
     for entry in journal.documents(uid):
+        external = external or entry.name in EXTERNAL
         if entry.name == "start":
             start = entry.doc
         elif entry.name == "stop" and start:
-            return Run(uid, start, entry.doc)
+            return Run(uid, start, entry.doc, external=external)
     return None
+
+
+@dataclass
+class Journaled:
+    """Documents of a run as far as the journal has them; `gap`: one in between is missing."""
+
+    documents: RunDocuments = field(default_factory=RunDocuments)
+    gap: bool = False
+    count: int = 0
+
+    def add(self, n: int, name: str, doc: Mapping[str, Any]) -> None:
+        """Take the n-th document of the run, in order."""
+        self.gap = self.gap or n != self.count
+        self.count = n + 1
+        self.documents.add(name, as_arrays(name, doc))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run is here from its start to its stop, with its data."""
+        found = self.documents
+        return bool(found.start and found.stop) and not (self.gap or found.external or found.overflow)
 
 
 class JournaledRuns:
@@ -109,24 +138,24 @@ class JournaledRuns:
     def __init__(self, journal: Journal, keep: int = 3) -> None:
         self._journal = journal
         self._keep = keep
-        self._runs: OrderedDict[str, tuple[Tail, RunDocuments]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[Tail, Journaled]] = OrderedDict()
 
-    def documents(self, run: Run) -> RunDocuments:
+    def of(self, run: Run) -> Journaled:
         """The documents so far, those included that the disk refused (`run.held`)."""
         if run.held:
-            whole = {entry.n: (entry.name, entry.doc) for entry in self._journal.documents(run.uid)}
-            found = RunDocuments()
-            for _, (name, doc) in sorted({**whole, **run.held}.items()):
-                found.add(name, doc)
+            on_disk = {entry.n: (entry.name, entry.doc) for entry in self._journal.documents(run.uid)}
+            found = Journaled()
+            for n, (name, doc) in sorted({**on_disk, **run.held}.items()):
+                found.add(n, name, doc)
             return found
         if run.uid not in self._runs:
-            self._runs[run.uid] = (Tail(self._journal, run.uid), RunDocuments())
+            self._runs[run.uid] = (Tail(self._journal, run.uid), Journaled())
         self._runs.move_to_end(run.uid)
         while len(self._runs) > self._keep:
             self._runs.popitem(last=False)
         tail, found = self._runs[run.uid]
         for entry in tail.new():
-            found.add(entry.name, as_arrays(entry.name, entry.doc))
+            found.add(*entry)
         return found
 
 
@@ -160,7 +189,10 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 class PatternSource:
-    """Patterns of runs: from Tiled by the one reader, else from the journal, and says which.
+    """Patterns of runs, and where they were read: what this session measured is in its journal, whole, before
+    anybody else can have it; the rest is in Tiled.
+
+    Both ways lead through the same `RunData` to the same pattern (eg_agent.records.reader).
 
     tiled: a client or a URI, or None. wait: seconds that Tiled is given to have a run and its end.
     """
@@ -190,17 +222,20 @@ class PatternSource:
                 within(10.0, self._runs.warm)
 
     def pattern(self, run: Run, *, without_tiled: str = "") -> tuple[Pattern, PatternFrom, str]:
-        """Pattern, where it was read, and why not from Tiled. Raises NotAPattern, BadPattern, BadInput.
+        """Pattern, where it was read, and what was wrong with that. Raises NotAPattern, BadPattern, BadInput.
 
         without_tiled: why Tiled is not to be asked.
         """
+        journaled = self._journaled.of(run)
+        if journaled.whole:
+            return self._of_documents(journaled.documents), "journal", ""
         problem = without_tiled
         if self._runs is not None and not problem:
             try:
                 return self._from_tiled(self._runs, run.uid, ended=True), "tiled", ""
             except TiledAway as away:
                 problem = str(away)
-        documents = self._journaled.documents(run)
+        documents = journaled.documents
         if not documents.start:
             raise BadPattern(f"run {run.uid[:8]} is in neither Tiled nor the journal. {problem}".strip())
         if documents.external:
@@ -215,7 +250,7 @@ class PatternSource:
 
         From the journal where this session measures, which has every point at once; else from Tiled.
         """
-        documents = self._journaled.documents(run)
+        documents = self._journaled.of(run).documents
         if documents.start and not documents.external:
             return self._of_documents(documents), "journal"
         if self._runs is None:

@@ -55,7 +55,8 @@ class DecisionRow:
     runs: uids of the runs whose data were identified, oldest first; the last one asked for the decision.
     new_runs: those of them that no earlier row had answered.
     shift: the plan that measured them ("" for somebody's own runs); budgets count inside it.
-    pattern_from: where the last run was read; `problem` says why, when not from Tiled or not at all.
+    pattern_from: where the last run was read: the journal of the session that measured it, or Tiled;
+    `problem` says why, when not at all.
     identification: without the fitted curve; None when no answer came (`decision.default`).
     state: what the decider was given; policy: what it was made of.
     seconds: from the run's stop document to the decision.

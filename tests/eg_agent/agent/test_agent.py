@@ -10,16 +10,28 @@ from pathlib import Path
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
+import h5py
 import numpy as np
 import pytest
 from bluesky.utils import RunEngineInterrupted
+from event_model import compose_run
 from ophyd.sim import SynAxis
+from tiled.client import from_uri
 
 from eg_agent.agent import Agent
 from eg_agent.decide import Limits
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Pattern, Radiation
-from eg_agent.records import DecisionRow, NoteRow, OutcomeRow, Policy, read_ledger, replay
+from eg_agent.records import (
+    DecisionRow,
+    EmbeddedTiled,
+    NoteRow,
+    OutcomeRow,
+    Policy,
+    read_ledger,
+    read_pattern,
+    replay,
+)
 
 
 @pytest.fixture
@@ -93,17 +105,72 @@ def test_the_three_lines_of_the_readme(tmp_path, monkeypatch, engine, capfd):
     assert "would:" in lines[1]
 
 
-def test_both_shapes_come_from_tiled(make, engine, tiled_uri):
-    agent = make(tiled_uri, tiled_wait=60.0)
+def test_what_was_identified_is_what_tiled_has(make, engine, tiled_uri):
+    """Own runs are read from the journal, at once; the record in Tiled holds the same pattern."""
+    agent = make(tiled_uri)
     tth, det = step_detector()
-    engine(bp.count([detector()]), sample="a")
-    engine(bp.scan([det], tth, 10, 60, 101), sample="b", wavelength=1.5406)
+    (trace,) = engine(bp.count([detector()], num=2), sample="a")
+    (step,) = engine(bp.scan([det], tth, 10, 60, 101), sample="b", wavelength=1.5406)
     assert agent.wait(240)
     assert [a.sample for a in agent.answers] == ["a", "b"]
-    assert [a.pattern_from for a in agent.answers] == ["tiled", "tiled"]
+    assert [a.pattern_from for a in agent.answers] == ["journal", "journal"]
     assert all(a.identification.verdict == "identified" for a in agent.answers)
     assert not any(a.problem for a in agent.answers)
+    assert all(agent.writer.wait_written(uid, 120.0) for uid in (trace, step))
     assert agent.writer.state.lost == 0
+    kept = [read_pattern(from_uri(tiled_uri)[uid]).uid for uid in (trace, step)]
+    assert kept == [a.identification.provenance.pattern_uid for a in agent.answers]
+
+
+def test_data_outside_the_documents_come_from_tiled(make, tmp_path):
+    """A detector writes frames into an HDF5 file; the documents only say where, and Tiled serves them."""
+    frames = np.random.default_rng(0).poisson(50.0, (3, 501))
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["intensity"] = frames
+    axis = np.linspace(10.0, 60.0, 501)
+    run = compose_run(metadata={"sample": "files", "wavelength": 1.5406, "seconds_per_point": 1.0})
+    described = run.compose_descriptor(
+        name="primary",
+        data_keys={
+            "det_intensity": {
+                "source": "test",
+                "dtype": "array",
+                "dtype_numpy": frames.dtype.str,
+                "shape": [1, 501],
+                "external": "STREAM:",
+            }
+        },
+        configuration={
+            "det": {
+                "data": {"det_two_theta": axis.tolist()},
+                "timestamps": {"det_two_theta": 0.0},
+                "data_keys": {"det_two_theta": {"source": "test", "dtype": "array", "shape": [501]}},
+            }
+        },
+        object_keys={"det": ["det_intensity"]},
+    )
+    resource = run.compose_stream_resource(
+        mimetype="application/x-hdf5",
+        uri=f"file://localhost{tmp_path / 'frames.h5'}",
+        data_key="det_intensity",
+        parameters={"dataset": "/intensity", "chunk_shape": (1, 501)},
+    )
+    whole = {"start": 0, "stop": 3}
+    datum = resource.compose_stream_datum(whole, whole, described.descriptor_doc)
+    with EmbeddedTiled(readable_storage=(str(tmp_path),)) as server:
+        agent = make(server.uri, subscribe=False, tiled_wait=60.0)
+        agent("start", run.start_doc)
+        agent("descriptor", described.descriptor_doc)
+        agent("stream_resource", resource.stream_resource_doc)
+        agent("stream_datum", datum)
+        agent("stop", run.compose_stop())
+        assert agent.wait(240)
+        (answer,) = agent.answers
+        assert (answer.pattern_from, answer.problem) == ("tiled", "")
+        assert answer.identification.measured.points == 501
+        whole = Pattern(axis, frames.sum(axis=0), Radiation(1.5406))
+        assert answer.identification.provenance.pattern_uid == whole.uid
+        agent.close(timeout=20)
 
 
 def test_an_embedded_tiled_serves_until_the_agent_closes_and_keeps_its_runs(make, engine):
@@ -111,9 +178,7 @@ def test_an_embedded_tiled_serves_until_the_agent_closes_and_keeps_its_runs(make
         agent = make("embedded", tiled_wait=60.0)
         (uid,) = engine(bp.count([detector()]), sample=f"sample-{n}")
         assert agent.wait(120)
-        assert [a.pattern_from for a in agent.answers] == ["tiled"]
-        from tiled.client import from_uri
-
+        assert agent.writer.wait_written(uid, 60.0)
         client = from_uri(agent._embedded.uri)
         assert uid in client
         assert len(client) == n
@@ -121,15 +186,19 @@ def test_an_embedded_tiled_serves_until_the_agent_closes_and_keeps_its_runs(make
         assert agent._embedded._process is None
 
 
-def test_without_tiled_the_journal_gives_the_pattern_and_says_so(make, engine):
+def test_a_tiled_that_is_away_is_noted_and_delays_no_answer(make, engine):
     agent = make("http://127.0.0.1:9/api/v1?api_key=nothing", tiled_wait=1.0)
     engine(bp.count([detector()]), sample="a")
     assert agent.wait(60)
     (answer,) = agent.answers
-    assert answer.pattern_from == "journal"
-    assert "Tiled" in answer.problem
-    assert "nothing" not in answer.problem
+    assert (answer.pattern_from, answer.problem) == ("journal", "")
     assert answer.identification.verdict == "identified"
+    deadline = time.monotonic() + 60
+    while not (said := [row.text for row in rows(agent, NoteRow) if row.what == "tiled"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "Tiled is away" in said[0]
+    assert "nothing" not in said[0]
 
 
 @pytest.mark.parametrize(
