@@ -114,7 +114,6 @@ class Brain:
         Runs that hold no pattern, or none that can be read, are an answer, too: `not_a_pattern`,
         `unreadable` with the reason.
         """
-        began = time.monotonic()
         policy = from_dict(Policy, question["policy"])
         told: dict[str, Any] = {}
         if "runs" in question:
@@ -130,20 +129,12 @@ class Brain:
         else:
             pattern, state = from_dict(Pattern, question["pattern"]), from_dict(State, question["state"])
         cell = question["cell"]
-        read = time.monotonic()
         recorded = self._identify(pattern, None if cell is None else tuple(cell))  # type: ignore[arg-type]
-        identified = time.monotonic()
         decision = policy.decider().decide(
             recorded, state, run_uid=question["run_uid"], mode=question["mode"]
         )
-        decided = time.monotonic()
         return {
             **told,
-            "seconds": {
-                "reading": read - began,
-                "identifying": identified - read,
-                "deciding": decided - identified,
-            },
             "identification": to_dict(recorded),
             "decision": to_dict(decision),
             "state": to_dict(state),
