@@ -14,6 +14,7 @@ import numpy.typing as npt
 from eg_agent import __version__
 from eg_agent.errors import BadPattern, TooWeak
 from eg_agent.identify.branches import beyond, branch_of_set, groups_of_cell
+from eg_agent.identify.completing import completed
 from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
@@ -94,7 +95,7 @@ class Identifier:
             pattern = check(pattern)
             provenance = self._provenance(pattern.uid, pattern.source, given)
             pattern = evened(pattern)
-            network = self.classifier.predict(pattern, composition)
+            network = self.classifier.predict(completed(pattern, given), composition)
         except BadPattern as error:
             weak = measured(pattern) if isinstance(error, TooWeak) else None
             answer = refused(str(error), provenance)
