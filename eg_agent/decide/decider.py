@@ -141,9 +141,9 @@ class Decider:
         affordable = [plan for plan in plans if self._fits(plan, state, left)]
         worth = [plan for plan in affordable if plan.gain >= self.settings.smallest_gain]
         if worth:
-            # No more at once than so far: what is learnt on the way is worth more than a saved overhead.
-            horizon = self.settings.stride * state.sample_seconds
-            near = [plan for plan in worth if plan.cost <= horizon] or worth
+            least, most = self._pace(state, left)
+            near = [plan for plan in worth if plan.cost <= most] or worth
+            near = [plan for plan in near if plan.cost >= least] or near
             # Each look costs its analysis, and repeats are limited: the best rate belongs to a glance that
             # tells little.
             enough = self.settings.share_of_best * max(plan.gain for plan in near)
@@ -154,6 +154,20 @@ class Decider:
         return None, (
             f"no further measurement promises {self.settings.smallest_gain:g} nats (the best: {promised:.2g})"
         )
+
+    def _pace(self, state: State, left: float) -> tuple[float, float]:
+        """Seconds that the next measurement should take at least and at most.
+
+        At most `stride` times as long as so far: what is learnt on the way is worth more than a saved
+        overhead. But repeats are limited, too: with even growth they would use up the `left` seconds, and
+        a measurement of less than half of that wastes one of them.
+        """
+        spent = state.sample_seconds
+        repeats = self.limits.max_repeats - state.repeats
+        if spent <= 0.0 or repeats < 1:
+            return 0.0, self.settings.stride * spent
+        even = ((spent + left) / spent) ** (1.0 / repeats) - 1.0
+        return 0.5 * even * spent, max(self.settings.stride, even) * spent
 
     def _plans(
         self, identification: Identification, measured: Measured, per_point: float, state: State

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from eg_agent.patterns.pattern import Pattern
 
 Floats = npt.NDArray[np.float64]
 
+#: Steps between two points from which on nothing was measured between them.
+GAP = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class FitData:
@@ -21,8 +25,8 @@ class FitData:
 
     width: typical FWHM of the peaks in degrees;
     level: height of a strong peak above background (the tenth highest, or the median of fewer).
-    step: mean step in degrees; counted: the variance comes from counts or given errors, so that a
-    goodness of fit has a meaning.
+    step: of neighbouring points in degrees, the median; counted: the variance comes from counts or given
+    errors, so that a goodness of fit has a meaning. Between windows that were measured there may be gaps.
     """
 
     grid: Floats
@@ -131,13 +135,22 @@ def find_lines(
     return Peaks(grid[found] + np.clip(offset, -1, 1) * step, mid, fwhm, mid / error[found])
 
 
-def _rebin(grid: Floats, y: Floats, variance: Floats, factor: int) -> tuple[Floats, Floats, Floats]:
-    n = grid.size // factor * factor
-    shape = (-1, factor)
+def runs(grid: Floats, step: float) -> list[slice]:
+    """Runs of points [n] without a gap between them: a gap is `GAP` steps."""
+    cuts = np.flatnonzero(np.diff(grid) > GAP * step) + 1
+    return [slice(int(a), int(b)) for a, b in pairwise([0, *cuts, grid.size])]
+
+
+def _rebin(
+    grid: Floats, y: Floats, variance: Floats, factor: int, parts: list[slice]
+) -> tuple[Floats, Floats, Floats]:
+    """Means of `factor` neighbours; never across a gap, where a mean would lie where nothing was measured."""
+    chosen = [np.arange(p.start, p.start + (p.stop - p.start) // factor * factor) for p in parts]
+    index = np.concatenate(chosen).reshape(-1, factor)
     return (
-        grid[:n].reshape(shape).mean(axis=1),
-        y[:n].reshape(shape).mean(axis=1),
-        variance[:n].reshape(shape).mean(axis=1) / factor,
+        grid[index].mean(axis=1),
+        y[index].mean(axis=1),
+        variance[index].mean(axis=1) / factor,
     )
 
 
@@ -160,11 +173,11 @@ def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData,
     else:
         variance = noise_variance(y)
         counted = False
-    step = float((grid[-1] - grid[0]) / (grid.size - 1))
+    step = float(np.median(np.diff(grid)))
     width = _typical_width(grid, y, variance, step)
     factor = int(max(1, np.floor(width / step / points_per_fwhm)))
     if factor > 1:
-        grid, y, variance = _rebin(grid, y, variance, factor)
+        grid, y, variance = _rebin(grid, y, variance, factor, runs(grid, step))
         step *= factor
     background = rough_background(y, step, width)
     peaks = find_lines(grid, y, background, variance, step, width)
