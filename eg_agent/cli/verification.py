@@ -13,9 +13,10 @@ import numpy as np
 from eg_agent.identify import Identification
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.patterns import Pattern, check, evened
+from eg_agent.symmetry.space_groups import SpaceGroup, space_groups_of
 from eg_agent.verify import Evidence, VerifySettings
 from eg_agent.verify.fitting import NotFitted
-from eg_agent.verify.predicted import Contrast, SpaceGroup, contrast, predict, space_groups_of
+from eg_agent.verify.predicted import Contrast, contrast, predict
 from eg_agent.verify.report import lmfit_parameters
 from eg_agent.verify.verifier import Weighed, weigh
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.patterns.pattern import Pattern
+from eg_agent.symmetry.space_groups import SpaceGroup, space_groups_of
 from eg_agent.verify.data import noise_variance
 from eg_agent.verify.metric import Cell
-from eg_agent.verify.predicted import Predicted, SpaceGroup, predict, space_groups_of
+from eg_agent.verify.predicted import Predicted, predict
 from eg_agent.verify.profile import Shape
 from eg_agent.verify.report import lmfit_parameters
 from eg_agent.verify.verifier import Weighed

@@ -7,17 +7,12 @@ as refined), and two candidates are set against each other reflection by reflect
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-import gemmi
 import numpy as np
 import numpy.typing as npt
 
 from eg_agent.patterns.pattern import Pattern
-from eg_agent.symmetry import Setting, group
-from eg_agent.symmetry.operators import GRID, from_gemmi
-from eg_agent.symmetry.symbols import unique_axis
 from eg_agent.verify import wilson
 from eg_agent.verify.candidates import Candidate
 from eg_agent.verify.evidence import FitCurve
@@ -27,9 +22,6 @@ from eg_agent.verify.profile import profiles
 from eg_agent.verify.verifier import Weighed
 
 Floats = npt.NDArray[np.float64]
-
-# Origins shifted without a name of their own in International Tables: "I 2 2 2a", "C 2 2 21a)".
-_SHIFTED = re.compile(r"[0-9][a-z]\)?$")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,20 +54,6 @@ class Contrast:
     typical: float
     absent_in: str
     log_odds: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpaceGroup:
-    """A space group in the axes of a candidate.
-
-    symbol: Hermann-Mauguin, in these axes; hall: Hall symbol; transformation: coordinates in these axes from
-    those in the standard setting of International Tables, "z,x,y" ("x,y,z" for the standard axes).
-    """
-
-    number: int
-    symbol: str
-    hall: str
-    transformation: str
 
 
 def predict(pattern: Pattern, weighed: Weighed, candidate: Candidate) -> Predicted:
@@ -152,22 +130,3 @@ def contrast(
             )
         )
     return tuple(found)
-
-
-def space_groups_of(setting: Setting) -> tuple[SpaceGroup, ...]:
-    """The space groups with the absences of a setting, in its own axes, by number; one origin each."""
-    absences = setting.absent(GRID).tobytes()
-    found: dict[tuple[int, str], SpaceGroup] = {}
-    for entry in gemmi.spacegroup_table():
-        if entry.number not in group(setting.group).space_groups:
-            continue
-        if entry.ext == "R" or _SHIFTED.search(entry.hm):
-            continue
-        operators = from_gemmi(entry.operations())
-        axis = "abc"[unique_axis(operators)] if setting.unique_axis is not None else None
-        if axis == setting.unique_axis and operators.absent(GRID).tobytes() == absences:
-            # a later entry of the same symbol has its origin at a centre of symmetry
-            found[entry.number, entry.hm] = SpaceGroup(
-                entry.number, entry.hm, entry.hall, entry.basisop.triplet()
-            )
-    return tuple(sorted(found.values(), key=lambda entry: (entry.number, entry.symbol)))

@@ -26,6 +26,12 @@ def test_the_operators_in_these_axes_forbid_what_the_symbol_says(number: int) ->
             np.testing.assert_array_equal(absent, setting.absent(hkl))
 
 
+def test_a_symbol_without_an_origin_choice_means_the_standard_one() -> None:
+    """Pmmn in other axes is its axes turned, not moved to the other origin, which the symbol does not say."""
+    (found,) = [entry for entry in in_axes(12, "P - n -") if entry.number == 59]
+    assert (found.symbol, found.transformation) == ("P m n m", "y,z,x")
+
+
 def test_without_a_fit_the_axes_are_standard() -> None:
     for entry in in_axes(75):
         assert entry.transformation == "x,y,z"

@@ -12,8 +12,9 @@ from eg_agent.errors import BadInput
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.symmetry import settings
 from eg_agent.symmetry.operators import GRID, from_gemmi
+from eg_agent.symmetry.space_groups import space_groups_of
 from eg_agent.verify import verify
-from eg_agent.verify.predicted import contrast, predict, space_groups_of
+from eg_agent.verify.predicted import contrast, predict
 from eg_agent.verify.verifier import Weighed, weigh
 from eg_agent.view.fit import CloseUp, ShownCandidate, draw_fit, odds_in_words, plot_fit
 
