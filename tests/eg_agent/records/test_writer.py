@@ -7,49 +7,19 @@ import time
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
-import numpy as np
 import pytest
+from arriving import assert_complete, journaled, point_detector, until
 from bluesky.callbacks.tiled_writer import TiledWriter
-from ophyd.sim import SynAxis
 from tiled.client import from_uri
 
 from eg_agent.records import EmbeddedTiled, Journal, TiledDocumentWriter, read_pattern
 from eg_agent.records.tiled_client import Segments, redacted
 
 
-def until(condition, timeout=120.0):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-
-
 def arrives(writer, run):
     """`wait_written` says no at once while Tiled does not answer, as it may on a busy machine."""
     until(lambda: writer.wait_written(run, 1.0) or writer.state.refused)
     assert writer.state.refused == {}
-
-
-def point_detector():
-    from beamline import PointDetector
-
-    tth, det = SynAxis(name="tth"), PointDetector(name="det")
-    det.motor = tth
-    return tth, det
-
-
-def journaled(journal, uid, key):
-    return [e.doc["data"][key] for e in journal.documents(uid) if e.name == "event"]
-
-
-def assert_complete(client, journal, uid):
-    """A run in Tiled is what the journal has: every row once, in order, with its stop document."""
-    run = client[uid]
-    assert run.metadata["stop"]["exit_status"] == "success"
-    numbers = run["primary"].base["internal"].read(["seq_num"])["seq_num"].tolist()
-    assert numbers == list(range(1, len(numbers) + 1))
-    key = next(k for k in run["primary"].metadata["data_keys"] if k.endswith(("counts", "intensity")))
-    np.testing.assert_array_equal(run["primary"][key].read(), np.array(journaled(journal, uid, key)))
 
 
 @pytest.fixture

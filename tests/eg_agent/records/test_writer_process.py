@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
-import numpy as np
 import pytest
-from ophyd.sim import SynAxis
+from arriving import assert_complete, point_detector, until
 from tiled.client import from_uri
 
 from eg_agent.records import EmbeddedTiled, Journal, WriterProcess, read_pattern
 from eg_agent.records.tiled_client import Segments, address_of
-
-
-def until(condition, timeout=240.0):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
 
 
 def kill_the_process_of(writer):
@@ -33,25 +24,6 @@ def kill_the_process_of(writer):
         return True
 
     until(killed)
-
-
-def point_detector():
-    from beamline import PointDetector
-
-    tth, det = SynAxis(name="tth"), PointDetector(name="det")
-    det.motor = tth
-    return tth, det
-
-
-def assert_complete(client, journal, uid):
-    """Every row once, in order, as the journal has it, with its stop document."""
-    run = client[uid]
-    assert run.metadata["stop"]["exit_status"] == "success"
-    numbers = run["primary"].base["internal"].read(["seq_num"])["seq_num"].tolist()
-    assert numbers == list(range(1, len(numbers) + 1))
-    key = next(k for k in run["primary"].metadata["data_keys"] if k.endswith(("counts", "intensity")))
-    wanted = [e.doc["data"][key] for e in journal.documents(uid) if e.name == "event"]
-    np.testing.assert_array_equal(run["primary"][key].read(), np.array(wanted))
 
 
 @pytest.fixture
