@@ -256,7 +256,7 @@ def test_nan_saturated_and_empty_frames_do_no_harm(make, engine):
     det = detector()
 
     def frames():
-        for value in (np.nan, np.inf, 0.0, -1.0):
+        for value in (np.nan, np.inf, 0.0, -1.0, 65535.0):
             original = det.trigger
 
             def trigger(value=value, original=original):
@@ -270,7 +270,7 @@ def test_nan_saturated_and_empty_frames_do_no_harm(make, engine):
 
     agent = make()
     uids = engine(frames())
-    assert len(uids) == 4
+    assert len(uids) == 5
     assert agent.wait(60)
     assert sorted(uid for a in agent.answers for uid in a.runs) == sorted(uids)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,8 +17,10 @@ import time
 from pathlib import Path
 
 import bluesky.plan_stubs as bps
+import bluesky.plans as bp
+import numpy as np
 import pytest
-from ophyd.sim import SynAxis
+from ophyd.sim import NullStatus, SynAxis
 from tiled.client import from_uri
 
 from eg_agent.agent import Agent
@@ -85,9 +88,6 @@ def test_killed_at_any_of_twenty_points_and_started_again(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "EG_AGENT_LONG_TESTS" not in os.environ, reason="minutes: by hand, with EG_AGENT_LONG_TESTS=1"
-)
 def test_tiled_is_killed_in_the_middle_of_a_scan_and_comes_back(engine, tmp_path):
     from beamline import FAST, PointDetector
 
@@ -193,3 +193,43 @@ def test_a_full_disk_for_the_journal_loses_nothing(tmp_path, tiled_uri, with_til
         (uid,) = found["uids"]
         run = from_uri(tiled_uri)[uid]
         assert run["primary"]["det_intensity"].read().shape == (8, 1501)
+
+
+@pytest.mark.slow
+def test_broken_frames_are_refused_with_the_reason(engine, tmp_path):
+    """The shipped network and fit: what a broken detector gives is no pattern, and the ledger says why."""
+    from beamline import TraceDetector
+
+    det = TraceDetector(name="det", n=2001)
+    answers = []
+
+    def put(value):
+        det.intensity.put(np.full(2001, value))
+        return NullStatus()
+
+    def frames():
+        for value in (np.nan, np.inf, 0.0, -1.0, 65535.0):
+            det.trigger = lambda value=value: put(value)
+            yield from bp.count([det])
+
+    with Agent(records=tmp_path, announce=None, listeners=(answers.append,)) as agent:
+        engine.subscribe(agent)
+        uids = engine(frames(), sample="a", cell=[4.0, 4.0, 4.0, 90.0, 90.0, 90.0])
+        assert agent.wait(240)
+    assert [answer.runs for answer in answers] == [(uid,) for uid in uids]
+    for answer in answers:
+        found = answer.identification
+        assert found.verdict == "refused", answer
+        assert found.reason
+    assert len({answer.identification.reason for answer in answers}) >= 3, "each said for itself"
+
+
+def test_every_row_of_the_page_names_a_test_that_exists():
+    page = (TESTS.parent / "docs" / "explanations" / "faults.md").read_text()
+    table = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(table) > 10
+    sources = "".join(path.read_text() for path in TESTS.rglob("test_*.py"))
+    for what, *_, test in table:
+        named = re.findall(r"`(test_\w+)`", test)
+        assert named or test.strip() == "the same", what
+        assert all(f"def {name}(" in sources for name in named), named

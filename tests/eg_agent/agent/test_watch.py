@@ -236,6 +236,34 @@ def test_the_command_classifies_proposes_and_shows_no_key(somebody, cli, tmp_pat
     assert key not in everything
 
 
+def test_a_watcher_that_is_killed_answers_when_it_is_started_again(somebody, cli, tmp_path):
+    """Killed inside a run: that one and the next are answered by the next start, and nothing twice."""
+    records = tmp_path / "records"
+    killed = cli()
+    until(lambda: any(row.what == "watching" for row in rows(records, NoteRow)))
+    (before,) = somebody(bp.count([detector()]), sample="a", eg_shift="s")
+    until(lambda: answered(records) == [before])
+
+    @bpp.run_decorator(md={"sample": "a", "eg_shift": "s"})
+    def plan():
+        det = detector()
+        for i in range(4):
+            yield from bps.trigger_and_read([det])
+            if i == 1:
+                until(lambda: killed.says("points"))
+                killed.kill()
+
+    (inside,) = somebody(plan())
+    (missed,) = somebody(bp.count([detector()]), sample="b", eg_shift="s")
+    again = cli()
+    until(lambda: missed in answered(records))
+    assert answered(records) == [before, inside, missed]
+    second = rows(records, DecisionRow)[1]
+    assert second.runs == (before, inside)
+    assert second.identification.measured.seconds_per_point == 5.0
+    assert again.end() == 0
+
+
 def test_a_wrong_key_and_a_wrong_word_are_said(cli, tiled_uri):
     ran = cli("--mode", "act")
     assert ran.process.wait(120) == 2
