@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -75,61 +75,36 @@ def result_of(
     """
     labels, compounds = labels_of(cases), compounds_of(cases)
     prior = nulls.prior_only(labels, compounds, shipped_prior, prior_name, seed=seed)
-    reference = negative_log_likelihood(prior.log_probability, labels)
-    permuted = nulls.permutation(compounds, seed=seed)
-    predictions = {"model": log_probability}
-    if evidence_only is not None:
-        predictions["evidence_only"] = evidence_only
-    if network is not None:
-        predictions["network"] = network
-    if bic is not None:
-        predictions["bic"] = bic
-    predictions["prior_only"] = prior.log_probability
-    predictions["constant"] = nulls.constant(labels)
-
-    def rows_of(keep: npt.NDArray[np.int64]) -> dict[str, Any]:
-        boot = Bootstrap([compounds[i] for i in keep], seed=seed, resamples=resamples)
-        here, ref = labels[keep], reference[keep]
-        rows = {
-            name: score(logp[keep], here, ref, boot, topology=topology) for name, logp in predictions.items()
-        }
-        shuffled = log_probability[permuted[:, keep]].reshape(-1, log_probability.shape[1])
-        rows["permutation"] = score(
-            shuffled, np.tile(here, len(permuted)), ref, boot, topology=topology, repeats=len(permuted)
-        )
-        found: dict[str, Any] = {"n": len(keep), "compounds": boot.n_compounds}
-        found |= {n: row_as_json(r) for n, r in rows.items()}
-        if network is not None:
-            found["gain"] = row_as_json(paired(log_probability[keep], network[keep], here, boot))
-        if bic is not None:
-            found["gain_over_bic"] = {
-                name: row_as_json(paired(predictions[name][keep], bic[keep], here, boot))
-                for name in ("model", "evidence_only")
-                if name in predictions
-            }
-        if sets is not None:
-            found["sets"] = row_as_json(set_metrics(sets[0][keep], sets[1][keep], boot))
-        return found
-
-    result = rows_of(np.arange(len(cases)))
-    boot = Bootstrap(compounds, seed=seed, resamples=resamples)
+    given = {"model": log_probability, "evidence_only": evidence_only, "network": network, "bic": bic}
+    judged = _Judged(
+        labels=labels,
+        compounds=compounds,
+        predictions={
+            **{name: values for name, values in given.items() if values is not None},
+            "prior_only": prior.log_probability,
+            "constant": nulls.constant(labels),
+        },
+        reference=negative_log_likelihood(prior.log_probability, labels),
+        permuted=nulls.permutation(compounds, seed=seed),
+        sets=sets,
+        topology=topology,
+        seed=seed,
+        resamples=resamples,
+    )
+    everything = np.arange(len(cases))
+    result = judged.rows(everything)
+    boot = judged.bootstrap(everything)
     result["reliability"] = asdict(reliability(log_probability, labels, boot, seed=seed))
-    shuffled = log_probability[permuted].reshape(-1, log_probability.shape[1])
-    repeated = np.tile(labels, len(permuted))
-    result["errors"] = error_flow(log_probability, labels, shuffled, repeated)
+    result["errors"] = error_flow(log_probability, labels, *judged.shuffled(everything))
     if published is not None:
-        rows = {n: score(p, labels, reference, boot, topology=published) for n, p in predictions.items()}
-        rows["permutation"] = score(
-            shuffled, repeated, reference, boot, topology=published, repeats=len(permuted)
-        )
+        rows = _as_json(judged.scores(everything, boot, published))
         result["published_graph"] = {
-            name: {metric: row[metric] for metric in GRAPH} for name, row in _as_json(rows).items()
+            name: {metric: row[metric] for metric in GRAPH} for name, row in rows.items()
         }
-    groups = {"source": [case.source for case in cases], **(strata or {})}
-    for name, values in groups.items():
+    for name, values in {"source": [case.source for case in cases], **(strata or {})}.items():
         values = np.asarray(values, dtype=str)
         result[f"by_{name}"] = {
-            value: rows_of(np.flatnonzero(values == value))
+            value: judged.rows(np.flatnonzero(values == value))
             for value in sorted(set(values), key=lambda v: (-int((values == v).sum()), v))
         }
     seconds = np.asarray(seconds, dtype=np.float64)
@@ -139,10 +114,70 @@ def result_of(
         "prior_only": prior.name,
         "bootstrap": {"resamples": resamples, "by": "compound", "seed": seed},
         "ece": {"bins": ECE_BINS, "kind": "equal mass"},
-        "permutations": len(permuted),
+        "permutations": len(judged.permuted),
         "seconds": {"p95": float(np.percentile(seconds, 95)), "max": float(seconds.max())},
     }
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Predictions with what they are judged by.
+
+    labels: [n]; compounds: [n]. predictions: name -> [n, 99] nats. reference: [n] nats that the best prior
+    costs. permuted: [repeats, n], whose answer a pattern is given in the null.
+    """
+
+    labels: npt.NDArray[np.int64]
+    compounds: list[str]
+    predictions: dict[str, FloatMatrix]
+    reference: npt.NDArray[np.float64]
+    permuted: npt.NDArray[np.int64]
+    sets: tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]] | None
+    topology: Topology | None
+    seed: int
+    resamples: int
+
+    def bootstrap(self, keep: npt.NDArray[np.int64]) -> Bootstrap:
+        """By the compounds of some cases."""
+        return Bootstrap([self.compounds[i] for i in keep], seed=self.seed, resamples=self.resamples)
+
+    def shuffled(self, keep: npt.NDArray[np.int64]) -> tuple[FloatMatrix, npt.NDArray[np.int64]]:
+        """The null of some cases: the model's answers to other patterns, repeat after repeat, with labels."""
+        model = self.predictions["model"]
+        answers = model[self.permuted[:, keep]].reshape(-1, model.shape[1])
+        return answers, np.tile(self.labels[keep], len(self.permuted))
+
+    def scores(
+        self, keep: npt.NDArray[np.int64], boot: Bootstrap, topology: Topology | None
+    ) -> dict[str, Row]:
+        """Every prediction's metrics on some cases, and those of the null."""
+        here, reference = self.labels[keep], self.reference[keep]
+        rows = {
+            name: score(values[keep], here, reference, boot, topology=topology)
+            for name, values in self.predictions.items()
+        }
+        repeats = len(self.permuted)
+        rows["permutation"] = score(*self.shuffled(keep), reference, boot, topology=topology, repeats=repeats)
+        return rows
+
+    def rows(self, keep: npt.NDArray[np.int64]) -> dict[str, Any]:
+        """All that is said of some cases: scores, what is gained over what, prediction sets."""
+        boot, here, given = self.bootstrap(keep), self.labels[keep], self.predictions
+        found: dict[str, Any] = {"n": len(keep), "compounds": boot.n_compounds}
+        found |= _as_json(self.scores(keep, boot, self.topology))
+
+        def gained(name: str, over: str) -> dict[str, dict[str, float | None]]:
+            return row_as_json(paired(given[name][keep], given[over][keep], here, boot))
+
+        if "network" in given:
+            found["gain"] = gained("model", "network")
+        if "bic" in given:
+            names = [name for name in ("model", "evidence_only") if name in given]
+            found["gain_over_bic"] = {name: gained(name, "bic") for name in names}
+        if self.sets is not None:
+            found["sets"] = row_as_json(set_metrics(self.sets[0][keep], self.sets[1][keep], boot))
+        return found
 
 
 def paired(
