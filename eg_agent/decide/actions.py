@@ -78,12 +78,13 @@ def options(
         for seconds in times
     ]
     # grains that happen to reflect, or not, are averaged when the sample turns
-    found += [Option("spin", whole, times[0], measured.step, times[0] * inside, "all of it while it spins")]
+    again = min(base, longest)
+    found += [Option("spin", whole, again, measured.step, again * inside, "all of it while it spins")]
     if np.median(scene.all_fwhm) < POINTS_A_WIDTH * measured.step:
         # twice as many points in the time of one: what is won is that lines are told apart, see `docs`
         found += [
             Option("finer step", whole, t, 0.5 * measured.step, 2.0 * t * inside, "at half the step")
-            for t in times[:2]
+            for t in (again, min(3.0 * base, longest))
         ]
     return found + _further(scene, measured, base, longest, span)
 

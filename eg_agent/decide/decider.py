@@ -34,6 +34,9 @@ from eg_agent.decide.state import State
 from eg_agent.identify.identification import Identification, Measured
 from eg_agent.values import to_json
 
+#: A pattern in which nothing stood out is not counted again for less than this, in units of the time so far.
+LEAST_RATIO = 0.5
+
 Mode = Literal["observe", "propose", "act"]
 
 
@@ -214,8 +217,17 @@ class Decider:
         ):
             return None
         windows = clip(seen.windows, self.limits.two_theta)
+        if not windows or state.repeats >= self.limits.max_repeats:
+            return None
         seconds = min(self.settings.weak_ratio * per_point, self.limits.max_seconds_per_point)
         cost = self.costs.of(windows, seen.step, seconds)
+        left = self.limits.left(state)
+        if cost.seconds > left:  # what is left, where that is still worth a measurement
+            fixed = self.costs.of(windows, seen.step, 0.0).seconds
+            seconds *= max(left - fixed, 0.0) / (cost.seconds - fixed) * (1.0 - 1e-9)
+            cost = self.costs.of(windows, seen.step, seconds)
+            if seconds < LEAST_RATIO * per_point:
+                return None
         plan = Plan(
             "count longer",
             windows,
@@ -226,9 +238,7 @@ class Decider:
             moves=cost.moves,
             dose=cost.dose,
         )
-        if not windows or state.repeats >= self.limits.max_repeats:
-            return None
-        return plan if self._fits(plan, state, self.limits.left(state)) else None
+        return plan if self._fits(plan, state, left) else None
 
     def _end(self, wish: ActionName, said: str, state: State) -> tuple[ActionName, str]:
         """An allowed ending, `wish` if possible, and the sentence that says so."""

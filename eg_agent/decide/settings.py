@@ -41,7 +41,7 @@ class DecideSettings:
 
     smallest_gain: float = 0.05
     share_of_best: float = 0.5
-    exposures: tuple[float, ...] = (1.0, 3.0, 7.0, 15.0, 31.0)
+    exposures: tuple[float, ...] = (0.5, 1.0, 3.0, 7.0, 15.0, 31.0)
     half_counts: float = 10.0
     noise_share: float = 0.25
     weak_ratio: float = 3.0
