@@ -146,7 +146,8 @@ class Decider:
         if worth:
             least, most = self._pace(state, left)
             near = [plan for plan in worth if plan.cost <= most] or worth
-            near = [plan for plan in near if plan.cost >= least] or near
+            least = min(least, max(plan.cost for plan in near))
+            near = [plan for plan in near if plan.cost >= least]
             # Each look costs its analysis, and repeats are limited: the best rate belongs to a glance that
             # tells little.
             enough = self.settings.share_of_best * max(plan.gain for plan in near)

@@ -143,6 +143,30 @@ def test_a_pattern_too_weak_is_counted_longer(make_answer, make_scan) -> None:
     assert Decider(short).decide(weak, State("A")).seconds_per_point == 0.1
 
 
+def test_a_pattern_too_weak_gets_the_time_that_is_left(make_answer, make_scan) -> None:
+    weak = make_answer({}, verdict="refused", measured=make_scan(windows=((5.0, 15.0),), points=501))
+    whole = Decider().decide(weak, State("A", sample_seconds=100.0))
+    spent = Limits().max_seconds_per_sample - 0.7 * whole.cost
+    last = Decider().decide(weak, State("A", sample_seconds=spent))
+    assert last.action == "count longer"
+    assert last.cost == pytest.approx(0.7 * whole.cost)
+    assert last.cost <= 0.7 * whole.cost
+    over = Decider().decide(weak, State("A", sample_seconds=Limits().max_seconds_per_sample - 20.0))
+    assert over.windows == ()
+
+
+def test_repeats_are_paced_by_the_time_that_is_left(make_answer, make_scan, make_weak) -> None:
+    """With one repeat left of a long time, a glance would waste it; with many left, it does not."""
+    undecided = make_answer(
+        {10: 0.6, 11: 0.38}, measured=make_scan(), settles=(make_weak(1.0, 1.0),), fitted=True
+    )
+    decider = Decider(
+        Limits(max_seconds_per_sample=4000.0, max_repeats=50), DecideSettings(share_of_best=0.0)
+    )
+    early, late = (decider.decide(undecided, State("A", 500.0, repeats=done)) for done in (0, 49))
+    assert late.cost > 3.0 * early.cost
+
+
 def test_unknown_counting_time_is_said(make_answer, make_scan) -> None:
     measured = make_scan(seconds_per_point=None)
     decision = Decider().decide(make_answer({10: 0.5, 11: 0.4}, measured=measured), State("A"))
