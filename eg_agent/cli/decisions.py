@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eg_agent.cli.options import Records, records_folder
 from eg_agent.errors import BadInput
 
 if TYPE_CHECKING:
@@ -21,10 +22,8 @@ decisions = typer.Typer(
     add_completion=False,
 )
 
-_Records = Annotated[
-    Path | None,
-    typer.Option("--records", help="Folder of the agent's records; as in `eg-agent run`."),
-]
+_Id = Annotated[str, typer.Argument(help="As `eg-agent decisions list` shows it; its beginning is enough.")]
+_Reason = Annotated[str, typer.Option("--reason", help="For the record.")]
 _Redis = Annotated[
     str | None,
     typer.Option("--redis", help="Redis of the agents; with a password, in $EG_AGENT_REDIS instead."),
@@ -36,7 +35,7 @@ _By = Annotated[str | None, typer.Option("--by", help="Who answers; the login na
 
 @decisions.command("list")
 def list_(
-    records: _Records = None, redis: _Redis = None, group: _Group = "agents", shift: _Shift = ""
+    records: Records = None, redis: _Redis = None, group: _Group = "agents", shift: _Shift = ""
 ) -> None:
     """List the decisions that wait for a person."""
     from rich.console import Console
@@ -65,16 +64,14 @@ def list_(
 
 @decisions.command()
 def approve(
-    decision_id: Annotated[
-        str, typer.Argument(help="As `eg-agent decisions list` shows it; its beginning is enough.")
-    ],
+    decision_id: _Id,
     seconds: Annotated[float | None, typer.Option(help="Other counting time, seconds a point.")] = None,
     window: Annotated[
         list[str] | None, typer.Option(metavar="LOW,HIGH", help="Other windows, degrees; once for each.")
     ] = None,
-    reason: Annotated[str, typer.Option(help="For the record.")] = "",
+    reason: _Reason = "",
     by: _By = None,
-    records: _Records = None,
+    records: Records = None,
     redis: _Redis = None,
     group: _Group = "agents",
     shift: _Shift = "",
@@ -95,12 +92,10 @@ def approve(
 
 @decisions.command()
 def reject(
-    decision_id: Annotated[
-        str, typer.Argument(help="As `eg-agent decisions list` shows it; its beginning is enough.")
-    ],
-    reason: Annotated[str, typer.Option(help="For the record.")] = "",
+    decision_id: _Id,
+    reason: _Reason = "",
     by: _By = None,
-    records: _Records = None,
+    records: Records = None,
     redis: _Redis = None,
     group: _Group = "agents",
     shift: _Shift = "",
@@ -113,7 +108,6 @@ def reject(
 
 
 def _store(records: Path | None, redis: str | None, group: str, shift: str) -> Proposals:
-    from eg_agent.cli.run import records_folder
     from eg_agent.queue.board import FolderProposals
     from eg_agent.queue.board_redis import RedisProposals
 

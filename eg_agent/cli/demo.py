@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eg_agent.cli.options import Checkpoint, Prior
 from eg_agent.errors import BadInput
 
 
@@ -33,10 +34,8 @@ def demo(
     cell: Annotated[
         str | None, typer.Option(metavar="a,b,c,al,be,ga", help="Of --replay, where known.")
     ] = None,
-    prior: Annotated[
-        str, typer.Option(help="mineral, inorganic, uniform, or a file of 99 weights.")
-    ] = "mineral",
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    prior: Prior = "mineral",
+    checkpoint: Checkpoint = "default",
 ) -> None:
     """Measure samples, identify them while they are measured, and decide what to measure next.
 
@@ -45,7 +44,7 @@ def demo(
     """
     from eg_agent.cli.demo_run import Job, run
     from eg_agent.cli.demo_samples import drawn, replayed
-    from eg_agent.cli.identify import parse_cell, parse_wavelength
+    from eg_agent.cli.options import parse_cell, parse_wavelength
 
     if replay is None and (wavelength is not None or cell is not None):
         raise BadInput("--wavelength and --cell go with --replay: simulated samples know theirs.")

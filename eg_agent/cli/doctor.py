@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from eg_agent.cli.options import Checkpoint, Records, records_folder, secret_in
+
 
 def doctor(
     tiled: Annotated[str, typer.Option(help="URI of the Tiled catalog.")] = "",
@@ -15,9 +17,9 @@ def doctor(
     group: Annotated[str, typer.Option(help="Group of the queue server.")] = "agents",
     plan: Annotated[str, typer.Option(help="The plan that measures.")] = "eg_measure",
     redis: Annotated[str, typer.Option(help="Redis; with a password, in $EG_AGENT_REDIS instead.")] = "",
-    records: Annotated[Path | None, typer.Option(help="Folder of the agent's records.")] = None,
+    records: Records = None,
     tiled_key_file: Annotated[Path | None, typer.Option(help="File that holds Tiled's key.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    checkpoint: Checkpoint = "default",
 ) -> None:
     """Look at everything that an agent needs: a line each, with the remedy.
 
@@ -26,7 +28,6 @@ def doctor(
     from rich.console import Console
     from rich.markup import escape
 
-    from eg_agent.cli.run import records_folder, secret_in
     from eg_agent.operations.doctor import Place, examine
     from eg_agent.operations.logs import SECRETS
 

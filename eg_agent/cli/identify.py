@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eg_agent.cli.options import (
+    REFUSED,
+    Checkpoint,
+    Prior,
+    Wavelength,
+    in_a_folder,
+    parse_cell,
+    parse_chemistry,
+    parse_wavelength,
+)
 from eg_agent.errors import BadInput, BadPattern, EgAgentError
 
 if TYPE_CHECKING:
@@ -17,9 +27,6 @@ if TYPE_CHECKING:
     from eg_agent.identify import Identification
     from eg_agent.identify.identifier import Identifier
     from eg_agent.patterns import Pattern
-
-#: Exit status when at least one pattern was refused.
-REFUSED = 3
 
 #: Endings that tables and structures use as well as patterns: in a folder, such a file may be neither.
 _AMBIGUOUS = {".csv", ".dat", ".txt", ".cif"}
@@ -48,14 +55,7 @@ def identify(
     paths: Annotated[
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Measured patterns, or folders of them.")
     ],
-    wavelength: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A[,A2]",
-            help="Wavelength in angstrom, or K-alpha1,K-alpha2; or an anode (Cu, Co, Mo). "
-            "Needed where the file states none.",
-        ),
-    ] = None,
+    wavelength: Wavelength = None,
     cell: Annotated[
         str | None,
         typer.Option(
@@ -73,11 +73,8 @@ def identify(
             metavar="EL,EL,...", help="Its elements alone, as Ca,Al,Si,O, where amounts are unknown."
         ),
     ] = None,
-    prior: Annotated[
-        str,
-        typer.Option(help="What samples are expected: mineral, inorganic, uniform, or a file of 99 weights."),
-    ] = "mineral",
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    prior: Prior = "mineral",
+    checkpoint: Checkpoint = "default",
     library: Annotated[
         Path | None,
         typer.Option(
@@ -116,79 +113,23 @@ def identify(
     refused, 2 for wrong usage.
     """
     first, second = parse_wavelength(wavelength)
-    numbers = parse_cell(cell)
-    chemistry = parse_chemistry(composition, elements)
-    for target in (csv, plot):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise BadInput(f"{target.absolute().parent} is not a folder: make it first.")
+    given = Given(parse_cell(cell), first, second, parse_chemistry(composition, elements))
+    in_a_folder(csv, plot)
     files, several = collect(paths)
 
+    from eg_agent.cli.compiling import say_if_compiling
     from eg_agent.identify.identifier import Identifier
     from eg_agent.identify.settings import IdentifySettings
 
     settings = IdentifySettings(index_seconds=index_seconds if index else 0.0)
     identifier = Identifier(checkpoint, prior, settings, library=library)
-    answers: list[Answer] = []
-    for path, named in _progress(files, quiet=as_json or not several):
-        given = Given(numbers, first, second, chemistry)
-        answer = _answer(identifier, path, given, several=several, named=named)
-        if answer is None:
-            continue
-        answers.append(answer)
-        if as_json:
-            from eg_agent.values import to_json
-
-            typer.echo(to_json(answer.identification))
+    say_if_compiling(indexing=index and given.cell is None, library=library is not None)
+    answers = _answers(identifier, files, given, several=several, as_json=as_json)
     if not answers:
         raise BadInput("none of the files is a pattern: give files in a known format.")
     _report(answers, several=several, as_json=as_json, csv=csv, plot=plot)
     if any(answer.identification.verdict == "refused" for answer in answers):
         raise typer.Exit(REFUSED)
-
-
-def parse_wavelength(text: str | None) -> tuple[float | None, float | None]:
-    """(K-alpha1 or the only wavelength, K-alpha2) in angstrom; raises BadInput."""
-    from eg_agent.patterns.radiation import ANODES, Radiation
-
-    if text is None:
-        return None, None
-    if text.strip() in ANODES:
-        first, second, _ = ANODES[text.strip()]
-        return first, second
-    values = _numbers(text, "--wavelength", "angstrom, as in 1.5406 or 1.54059,1.54443")
-    if len(values) > 2:
-        raise BadInput(f"--wavelength {text}: give one wavelength, or K-alpha1,K-alpha2.")
-    # Tables that always have two columns repeat a single wavelength.
-    second = values[1] if len(values) == 2 and values[1] != values[0] else None
-    Radiation(values[0], second)
-    return values[0], second
-
-
-def parse_cell(text: str | None) -> tuple[float, ...] | None:
-    """Six numbers of a cell that can exist; raises BadInput."""
-    from eg_agent.verify.metric import check_cell
-
-    if text is None:
-        return None
-    return check_cell(tuple(_numbers(text, "--cell", "a,b,c in angstrom and alpha,beta,gamma in degrees")))
-
-
-def parse_chemistry(composition: str | None, elements: str | None) -> Composition | None:
-    """What is known of the sample's chemistry; raises BadInput for both at once, or for what is none."""
-    from eg_agent.chemistry import Composition
-
-    if composition is not None and elements is not None:
-        raise BadInput("give --composition or --elements, not both: a composition names its elements.")
-    if composition is not None:
-        return Composition.of_formula(composition)
-    return None if elements is None else Composition.of_elements(elements)
-
-
-def _numbers(text: str, option: str, wanted: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise BadInput(f"{option} {text!r} is not a list of numbers: give {wanted}.") from None
 
 
 def collect(paths: list[Path]) -> tuple[list[tuple[Path, bool]], bool]:
@@ -213,6 +154,27 @@ def collect(paths: list[Path]) -> tuple[list[tuple[Path, bool]], bool]:
         else:
             raise BadInput(f"there is no file {path}: check the path.")
     return files, len(files) > 1 or any(path.is_dir() for path in paths)
+
+
+def _answers(
+    identifier: Identifier,
+    files: list[tuple[Path, bool]],
+    given: Given,
+    *,
+    several: bool,
+    as_json: bool,
+) -> list[Answer]:
+    """What is said of each file that is a pattern; in JSON, it is printed as it comes."""
+    from eg_agent.values import to_json
+
+    answers: list[Answer] = []
+    for path, named in _progress(files, quiet=as_json or not several):
+        answer = _answer(identifier, path, given, several=several, named=named)
+        if answer is not None:
+            answers.append(answer)
+            if as_json:
+                typer.echo(to_json(answer.identification))
+    return answers
 
 
 def _answer(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eg_agent.cli.identify import REFUSED, parse_wavelength
+from eg_agent.cli.options import REFUSED, Wavelength, parse_wavelength
 from eg_agent.errors import BadInput
 
 if TYPE_CHECKING:
@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 
 def index(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="A measured pattern.")],
-    wavelength: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A[,A2]",
-            help="Wavelength in angstrom, or K-alpha1,K-alpha2; or an anode (Cu, Co, Mo). "
-            "Needed where the file states none.",
-        ),
-    ] = None,
+    wavelength: Wavelength = None,
     time_limit: Annotated[
         float, typer.Option(help="Seconds, after which the best found so far is given.")
     ] = 60.0,
@@ -61,11 +54,8 @@ def index(
         raise BadInput(f"there is no file {path}: check the path.")
     wanted = None if lattices is None else [name.strip() for name in lattices.split(",") if name.strip()]
 
-    from eg_agent.compiling import notice
+    from eg_agent.cli.compiling import say_if_compiling
     from eg_agent.patterns import check, read
-    from eg_agent.verify.index_refine import refine
-    from eg_agent.verify.index_screen import screen
-    from eg_agent.verify.index_triclinic import screen_axes
     from eg_agent.verify.indexing import index as indexed
 
     known = None
@@ -74,7 +64,7 @@ def index(
 
         known = Library.load(library)
     pattern = check(read(path, wavelength=first, wavelength2=second))
-    notice(screen, screen_axes, refine)
+    say_if_compiling(indexing=True, library=library is not None)
     found = indexed(
         pattern,
         log_lattice=_posterior(pattern, checkpoint) if network else None,

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eg_agent.cli.options import (
+    Checkpoint,
+    Identifier,
+    Prior,
+    Records,
+    WavelengthOfRuns,
+    records_folder,
+    secret_in,
+)
 from eg_agent.errors import BadInput
 
 if TYPE_CHECKING:
@@ -29,10 +38,7 @@ def run(
     group: Annotated[str, typer.Option(help="Group of the queue server whose permissions hold.")] = "agents",
     user: Annotated[str, typer.Option(help="Name that stands at the items of the queue.")] = "eg-agent",
     mode: Annotated[str, typer.Option(help="observe, propose or act.")] = "propose",
-    records: Annotated[
-        Path | None,
-        typer.Option(help="Folder of ledger and lock; $EG_AGENT_RECORDS, else ~/.local/state/eg-agent."),
-    ] = None,
+    records: Records = None,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -43,14 +49,10 @@ def run(
         float, typer.Option(help="Seconds after which another agent takes over (with Redis).")
     ] = 10.0,
     tiled_key_file: Annotated[Path | None, typer.Option(help="File that holds Tiled's key.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
-    prior: Annotated[
-        str, typer.Option(help="mineral, inorganic, uniform, or a file of 99 weights.")
-    ] = "mineral",
-    identifier: Annotated[
-        str | None, typer.Option(hidden=True, help="module:factory instead of the network.")
-    ] = None,
-    wavelength: Annotated[float | None, typer.Option(help="Angstrom, for runs that do not say.")] = None,
+    checkpoint: Checkpoint = "default",
+    prior: Prior = "mineral",
+    identifier: Identifier = None,
+    wavelength: WavelengthOfRuns = None,
     port: Annotated[
         int | None, typer.Option(help="Serve /healthz, /readyz and /metrics on this port.")
     ] = None,
@@ -171,24 +173,3 @@ def _serve(loop: QueueLoop, port: int | None, address: str) -> Any:
     from eg_agent.operations.metrics import metrics_of
 
     return HealthServer(loop.state, port, address=address, metrics=metrics_of(loop.state))
-
-
-def records_folder(chosen: Path | None) -> Path:
-    """The folder of the records: chosen, by $EG_AGENT_RECORDS, or the usual one."""
-    from eg_agent.agent.folder import records_folder as usual
-
-    return usual(chosen)
-
-
-def secret_in(path: Path) -> str:
-    """The key in a file. Raises BadInput when it cannot be read, is empty, or others may read it."""
-    try:
-        text = path.read_text(encoding="utf-8").strip()
-        shared = os.name == "posix" and path.stat().st_mode & 0o077
-    except OSError as error:
-        raise BadInput(f"the key file {path} cannot be read ({error.strerror}).") from None
-    if not text:
-        raise BadInput(f"the key file {path} is empty.")
-    if shared:
-        raise BadInput(f"the key file {path} may be read by others: chmod 600 {path}.")
-    return text

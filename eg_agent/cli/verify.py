@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eg_agent.cli.identify import REFUSED, parse_cell, parse_wavelength
+from eg_agent.cli.options import (
+    REFUSED,
+    Checkpoint,
+    Prior,
+    Wavelength,
+    in_a_folder,
+    parse_cell,
+    parse_wavelength,
+)
 from eg_agent.errors import BadInput
 
 if TYPE_CHECKING:
@@ -25,14 +33,7 @@ def verify(
             show_default=False,
         ),
     ],
-    wavelength: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A[,A2]",
-            help="Wavelength in angstrom, or K-alpha1,K-alpha2; or an anode (Cu, Co, Mo). "
-            "Needed where the file states none.",
-        ),
-    ] = None,
+    wavelength: Wavelength = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List every symbol of the crystal system, in every setting.")
     ] = False,
@@ -49,10 +50,8 @@ def verify(
         str | None,
         typer.Option(help='Symbol to export, as in "P n a -"; default: the first of the table.'),
     ] = None,
-    prior: Annotated[
-        str, typer.Option(help="What samples are expected: mineral, inorganic, uniform, or a file.")
-    ] = "mineral",
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
+    prior: Prior = "mineral",
+    checkpoint: Checkpoint = "default",
     time_limit: Annotated[float, typer.Option(help="Seconds for the fit; it then stops early.")] = 20.0,
 ) -> None:
     """Fit a pattern in its cell without absences, and weigh every extinction symbol by what is missing.
@@ -64,8 +63,7 @@ def verify(
     assert numbers is not None
     if not 0.1 <= time_limit <= 3600:
         raise BadInput(f"--time-limit {time_limit:g} is not between 0.1 and 3600 seconds.")
-    if picture is not None and not picture.absolute().parent.is_dir():
-        raise BadInput(f"{picture.absolute().parent} is not a folder: make it first.")
+    in_a_folder(picture)
     if not path.is_file():
         raise BadInput(f"there is no file {path}: check the path.")
 

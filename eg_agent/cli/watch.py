@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eg_agent.cli.options import Checkpoint, Identifier, Prior, Records, WavelengthOfRuns, secret_in
 from eg_agent.errors import BadInput, EgAgentError
 
 if TYPE_CHECKING:
@@ -26,17 +27,14 @@ def watch(
         str, typer.Option(help="observe: says what it would measure. propose: a person answers y or n.")
     ] = "observe",
     key_file: Annotated[Path | None, typer.Option(help="File that holds Tiled's key.")] = None,
-    records: Annotated[
-        Path | None,
-        typer.Option(help="Folder of ledger and lock; $EG_AGENT_RECORDS, else ~/.local/state/eg-agent."),
-    ] = None,
+    records: Records = None,
     cell: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SAMPLE=a,b,c,alpha,beta,gamma", help="Known cell of a sample; may be repeated."
         ),
     ] = None,
-    wavelength: Annotated[float | None, typer.Option(help="Angstrom, for runs that do not say.")] = None,
+    wavelength: WavelengthOfRuns = None,
     two_theta: Annotated[str | None, typer.Option(help="Data key of the angle; found by name.")] = None,
     intensity: Annotated[str | None, typer.Option(help="Data key of the counts; found by name.")] = None,
     live: Annotated[float, typer.Option(help="Seconds between looks at a run that goes on; 0: none.")] = 2.0,
@@ -45,13 +43,9 @@ def watch(
     ] = None,
     poll: Annotated[float, typer.Option(help="Seconds between questions where Tiled has no stream.")] = 5.0,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    checkpoint: Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")] = "default",
-    prior: Annotated[
-        str, typer.Option(help="mineral, inorganic, uniform, or a file of 99 weights.")
-    ] = "mineral",
-    identifier: Annotated[
-        str | None, typer.Option(hidden=True, help="module:factory instead of the network.")
-    ] = None,
+    checkpoint: Checkpoint = "default",
+    prior: Prior = "mineral",
+    identifier: Identifier = None,
     until_idle: Annotated[
         float | None, typer.Option(help="End when nothing was measured for so many seconds.")
     ] = None,
@@ -66,8 +60,6 @@ def watch(
     if live < 0 or poll <= 0:
         raise BadInput("--live takes 0 or more seconds, --poll more than 0.")
     if key_file is not None:
-        from eg_agent.cli.run import secret_in
-
         os.environ["TILED_API_KEY"] = secret_in(key_file)
 
     from eg_agent.agent.watch import Watch

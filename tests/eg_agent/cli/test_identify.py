@@ -328,3 +328,15 @@ def test_nothing_to_draw_is_said(eg, tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert "nothing to draw" in result.stderr
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_whoever_waits_for_kernels_to_be_compiled_is_told(
+    eg, sample: Path, monkeypatch: pytest.MonkeyPatch, index: bool
+) -> None:
+    from eg_agent import compiling
+
+    monkeypatch.setattr(compiling, "is_compiled", lambda kernel: False)
+    result = eg(sample, "--wavelength", CU, index=index)
+    assert result.exit_code == 0
+    assert (compiling.NOTICE in result.stderr) is index

@@ -127,7 +127,7 @@ def test_the_doctor_by_command(tmp_path):
 
 
 def test_a_key_file_that_others_may_read_is_refused(tmp_path):
-    from eg_agent.cli.run import secret_in
+    from eg_agent.cli.options import secret_in
 
     path = tmp_path / "key"
     path.write_text(f"{SECRET}\n")
