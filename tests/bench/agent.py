@@ -255,15 +255,18 @@ def runs(uri: str | None, folder: Path, repeats: int) -> dict[str, float]:
 
     number = max(200, 334 * repeats - 2)
     RE, detector = engine(), beamline.TraceDetector(name="det", n=501)
-    memory, threads, answers = [], [], []
+    memory, threads, answers, last = [], [], [], [""]
     settings = {"identifier": beamline.FAST, "listeners": (lambda a: answers.append(len(a.runs)),)}
     with agent_on(RE, uri, folder / "runs", **settings) as agent:
         answers.clear()
         RE.subscribe(agent)
+        RE.subscribe(lambda name, doc: last.insert(0, doc["uid"]) or last.pop(), "start")
         for i in range(number):
             RE(count([detector]), sample=f"sample {i}", eg_shift="shift", eg_decision_id=f"d{i}")
             if i % 20 == 19 or i + 1 == number:
                 agent.wait(300)
+                if agent.writer is not None:  # what waits for Tiled is no growth
+                    agent.writer.wait_written(last[0], 300)
             if i + 1 in (100, number):
                 memory.append(resident())
                 threads.append(threading.active_count())
