@@ -255,18 +255,17 @@ def runs(uri: str | None, folder: Path, repeats: int) -> dict[str, float]:
 
     number = max(200, 334 * repeats - 2)
     RE, detector = engine(), beamline.TraceDetector(name="det", n=501)
-    memory, threads, answers, last = [], [], [], [""]
+    memory, threads, answers = [], [], []
     settings = {"identifier": beamline.FAST, "listeners": (lambda a: answers.append(len(a.runs)),)}
     with agent_on(RE, uri, folder / "runs", **settings) as agent:
         answers.clear()
         RE.subscribe(agent)
-        RE.subscribe(lambda name, doc: last.insert(0, doc["uid"]) or last.pop(), "start")
         for i in range(number):
-            RE(count([detector]), sample=f"sample {i}", eg_shift="shift", eg_decision_id=f"d{i}")
+            (uid,) = RE(count([detector]), sample=f"sample {i}", eg_shift="shift", eg_decision_id=f"d{i}")
             if i % 20 == 19 or i + 1 == number:
                 agent.wait(300)
                 if agent.writer is not None:  # what waits for Tiled is no growth
-                    agent.writer.wait_written(last[0], 300)
+                    agent.writer.wait_written(uid, 300)
             if i + 1 in (100, number):
                 memory.append(resident())
                 threads.append(threading.active_count())
@@ -274,28 +273,28 @@ def runs(uri: str | None, folder: Path, repeats: int) -> dict[str, float]:
     return {
         "runs": number,
         "answered": len(answers),
-        "memory_growth": memory[-1] / memory[0] - 1.0,
-        "memory_MB_after_100": memory[0],
-        "memory_MB_at_the_end": memory[-1],
+        "memory_growth": sum(memory[-1].values()) / sum(memory[0].values()) - 1.0,
+        **{f"{name}_MB_after_100": value for name, value in memory[0].items()},
+        **{f"{name}_MB_at_the_end": value for name, value in memory[-1].items()},
         "threads_after_100": threads[0],
         "threads_at_the_end": threads[-1],
         "documents_lost": lost,
     }
 
 
-def resident() -> float:
-    """Resident memory of this process and of its worker and writer, MB."""
+def resident() -> dict[str, float]:
+    """Resident memory of this process and of the agent's worker and writer, MB."""
     import psutil
 
     gc.collect()
     here = psutil.Process()
-    mine = [here, *(p for p in here.children() if is_mine(p))]
-    return sum(process.memory_info().rss for process in mine) / 1e6
-
-
-def is_mine(process: Any) -> bool:
-    """Whether a child is the agent's, not the benchmark's Tiled."""
-    return any(name in " ".join(process.cmdline()) for name in ("agent.worker", "records.writing"))
+    found = {"session": here.memory_info().rss / 1e6}
+    for child in here.children():
+        command = " ".join(child.cmdline())
+        for name, module in (("worker", "agent.worker"), ("writer", "records.writing")):
+            if module in command:
+                found[name] = child.memory_info().rss / 1e6
+    return found
 
 
 def ms(seconds: Any) -> float:
