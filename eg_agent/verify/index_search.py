@@ -118,14 +118,14 @@ def search_cells(
         for lattice in quick:
             if time.perf_counter() > deadline:
                 return distinct(found), False
-            found += _search(observed, lattice, zero, deadline)
+            found += search_lattice(observed, lattice, zero, deadline)
         found = distinct(found)
         if settled(found):
             return found, True
         if "aP" in lattices and turn < 3:
             if time.perf_counter() > deadline:
                 return found, False
-            found = distinct(found + _search(observed, "aP", zero, deadline))
+            found = distinct(found + search_lattice(observed, "aP", zero, deadline))
             if settled(found):
                 return found, True
     return found, time.perf_counter() <= deadline
@@ -178,7 +178,7 @@ def _bases(observed: Observed, system: str) -> npt.NDArray[np.int64]:
     return every[np.argsort(observed.foreign[every].sum(axis=1), kind="stable")]
 
 
-def _search(observed: Observed, lattice: str, zero: float, deadline: float) -> list[IndexedCell]:
+def search_lattice(observed: Observed, lattice: str, zero: float, deadline: float) -> list[IndexedCell]:
     """Screen the trials of one lattice at one zero shift, and refine the best."""
     form = form_of(lattice)
     n = min(SCREEN_LINES, len(observed))

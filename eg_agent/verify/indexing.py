@@ -23,6 +23,7 @@ from eg_agent.patterns.pattern import Pattern
 from eg_agent.symmetry import BRAVAIS_LATTICES, groups
 from eg_agent.verify.index_lattice import conventional
 from eg_agent.verify.index_odds import with_probabilities
+from eg_agent.verify.index_ready import ready
 from eg_agent.verify.index_result import IndexedCell, IndexResult, IndexSettings
 from eg_agent.verify.index_search import (
     FEWEST_LINES,
@@ -60,6 +61,7 @@ def index(
     The time limit holds for any input, by a look at the clock every 0.1 s or so (numba's compilation on the
     first call after an installation comes on top). Raises BadInput for lattices that do not exist.
     """
+    ready()
     started = time.perf_counter()
     settings = _settings(settings, systems, time_limit)
     prior = lattice_prior(log_lattice, settings.lattice_floor)
@@ -78,6 +80,7 @@ def index_lines(
     time_limit: float | None = None,
 ) -> IndexResult:
     """Cells that index given lines, without a pattern to compare them on; see `index`."""
+    ready()
     started = time.perf_counter()
     settings = _settings(settings, systems, time_limit)
     prior = lattice_prior(log_lattice, settings.lattice_floor)
