@@ -135,7 +135,7 @@ def worst(stream: PatternStream, crystals: list[Crystal], radiations: list[Radia
     return found
 
 
-@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_random_crystals_at_copper(compiled):
     """From atoms to the projected pattern: structure factors, doublets, K-beta, asymmetry, shifts, widths."""
     first, second, beta = ANODES["Cu"]

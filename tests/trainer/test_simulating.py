@@ -48,6 +48,7 @@ def test_the_files_hold_what_the_stream_gives(tmp_path, corpus):
     assert found.name[0] == packed.names[found.structure[0]]
 
 
+@pytest.mark.slow
 def test_files_do_not_depend_on_workers_or_on_interruptions(tmp_path, corpus):
     asked = request(corpus, shard_size=48)
     done = []

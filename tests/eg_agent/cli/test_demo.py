@@ -20,6 +20,7 @@ def _demo(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
 
+@pytest.mark.slow
 def test_samples_go_from_scan_to_decision(tmp_path: Path) -> None:
     output = tmp_path / "out"
     done = _demo("--samples", "2", "--seed", "5", "--output", output)

@@ -190,6 +190,7 @@ def test_noise_level_is_that_of_white_noise() -> None:
     assert np.median(noise_level(y)) == pytest.approx(7.0, rel=0.03)
 
 
+@pytest.mark.slow
 def test_measured_patterns_are_not_refused_without_reason(realdata: Path) -> None:
     """Of the archive's single-phase patterns, only the one whose lines are 4 degrees wide is refused."""
     with (realdata / "index.csv").open() as file:

@@ -51,6 +51,7 @@ def test_at_few_counts_the_strong_lines_are_found_and_no_others() -> None:
     assert np.all(np.abs(strong[:, None] - peaks.two_theta).min(axis=1) < 0.05)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_honest() -> None:
     pulls = []
     for seed in range(12):
@@ -99,7 +100,15 @@ def asymmetric(two_theta: np.ndarray, axial: float, fwhm: float = 0.09) -> np.nd
     return total + 0.02 + 0.1 * np.exp(-two_theta / 12)
 
 
-@pytest.mark.parametrize("counts", [100.0, 1000.0, 10000.0, 100000.0])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        100.0,
+        pytest.param(1000.0, marks=pytest.mark.slow),
+        pytest.param(10000.0, marks=pytest.mark.slow),
+        100000.0,
+    ],
+)
 def test_positions_are_unbiased_and_errors_honest_from_few_to_many_counts(counts: float) -> None:
     pulls, noise, seen = [], 0, 0
     for seed in range(6):

@@ -237,6 +237,7 @@ def test_a_few_of_each_kind(kind: int) -> None:
     assert all(f in {"fitted", "not fitted"} or len(f.split()) > 8 for f in found)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_indexing_of_strange_patterns() -> None:
     for seed in range(1000, 1000 + len(KINDS)):

@@ -32,6 +32,7 @@ def test_both_ways_place_the_same_crystals(both):
     assert same.float().mean() > 0.995
 
 
+@pytest.mark.slow
 def test_both_ways_give_the_same_peaks(both):
     ours, theirs = (_by_reflection(peaks) for peaks in both)
     wrong = 0

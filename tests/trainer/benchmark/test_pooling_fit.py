@@ -32,6 +32,7 @@ def test_a_term_that_tells_nothing_gets_no_weight() -> None:
     assert abs(found.bic) < 0.15 * found.evidence
 
 
+@pytest.mark.slow
 def test_out_of_fold_figures_beat_a_criterion_that_tells_nothing() -> None:
     found = out_of_fold(_rows())
     assert found["pooled"]["first"] > 0.8
