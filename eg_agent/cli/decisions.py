@@ -116,7 +116,10 @@ def _store(records: Path | None, redis: str | None, group: str, shift: str) -> P
         if not shift:
             raise BadInput("with Redis, say which shift: --shift NAME, as in its settings.")
         return RedisProposals(url, group, shift)
-    return FolderProposals(records_folder(records))
+    folder = records_folder(records)
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is no folder of an agent's records: give --records, as in its own command.")
+    return FolderProposals(folder)
 
 
 def _find(store: Proposals, beginning: str) -> Proposal:

@@ -15,7 +15,7 @@ from eg_agent.cli.options import (
     Checkpoint,
     Prior,
     Wavelength,
-    in_a_folder,
+    check_targets,
     parse_cell,
     parse_chemistry,
     parse_wavelength,
@@ -114,7 +114,7 @@ def identify(
     """
     first, second = parse_wavelength(wavelength)
     given = Given(parse_cell(cell), first, second, parse_chemistry(composition, elements))
-    in_a_folder(csv, plot)
+    check_targets(csv, pictures=(plot,))
     files, several = collect(paths)
 
     from eg_agent.cli.compiling import say_if_compiling

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eg_agent.cli.options import REFUSED, Wavelength, parse_wavelength
+from eg_agent.cli.options import REFUSED, Wavelength, one_file, parse_wavelength
 from eg_agent.errors import BadInput
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def index(
     first, second = parse_wavelength(wavelength)
     if not 0 < time_limit <= 3600:
         raise BadInput(f"--time-limit {time_limit:g} is not between 0 and 3600 seconds.")
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}: check the path.")
+    one_file(path)
     wanted = None if lattices is None else [name.strip() for name in lattices.split(",") if name.strip()]
 
     from eg_agent.cli.compiling import say_if_compiling

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from eg_agent.cli.decisions import decisions
@@ -16,7 +14,7 @@ from eg_agent.cli.run import run as run_loop
 from eg_agent.cli.schema import schema
 from eg_agent.cli.verify import verify
 from eg_agent.cli.watch import watch
-from eg_agent.errors import EgAgentError
+from eg_agent.reporting import reported
 
 app = typer.Typer(
     name="eg-agent",
@@ -38,12 +36,8 @@ app.add_typer(decisions, name="decisions")
 
 
 def run() -> None:
-    """Entry point: a user's error is one line on standard error and exit status 2, never a traceback."""
-    try:
-        app()
-    except EgAgentError as error:
-        print(f"eg-agent: {error}", file=sys.stderr)  # noqa: T201 - the message is the product here
-        raise SystemExit(2) from None
+    """Entry point."""
+    reported(app, "eg-agent")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eg_agent.errors import BadInput
+from eg_agent.records.tiled_client import redacted
+from eg_agent.view import FORMATS
 
 if TYPE_CHECKING:
     from eg_agent.chemistry import Composition
 
 #: Exit status when at least one pattern was refused.
 REFUSED = 3
+
 
 Wavelength = Annotated[
     str | None,
@@ -82,11 +85,47 @@ def _numbers(text: str, option: str, wanted: str) -> list[float]:
         raise BadInput(f"{option} {text!r} is not a list of numbers: give {wanted}.") from None
 
 
-def in_a_folder(*targets: Path | None) -> None:
-    """Raise BadInput for a file that is to be written where there is no folder; None is none to write."""
-    for target in targets:
-        if target is not None and not target.absolute().parent.is_dir():
+def one_file(path: Path) -> Path:
+    """The path of one pattern; raises BadInput where there is none."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: give one file of it.")
+    if not path.exists():
+        raise BadInput(f"there is no file {path}: check the path.")
+    return path
+
+
+def check_targets(*targets: Path | None, pictures: tuple[Path | None, ...] = ()) -> None:
+    """Raise BadInput for a file that cannot be written, before the work that it is to hold; None is none."""
+    for target in (*targets, *pictures):
+        if target is None:
+            continue
+        if target.is_dir():
+            raise BadInput(f"{target} is a folder: name a file in it.")
+        if not target.absolute().parent.is_dir():
             raise BadInput(f"{target.absolute().parent} is not a folder: make it first.")
+    for picture in pictures:
+        if picture is not None and picture.suffix.lower() not in FORMATS:
+            raise BadInput(f"cannot draw to {picture.name!r}: end the name in {', '.join(FORMATS)}.")
+
+
+def check_tiled(uri: str) -> str:
+    """The URI of a Tiled catalog, as it was given; raises BadInput for what is none."""
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("http", "https") or not rest.strip("/"):
+        raise BadInput(f"{redacted(uri)} is no URI of a Tiled server: give one like http://HOST:8000.")
+    return uri
+
+
+def check_model(checkpoint: str, prior: str) -> None:
+    """Raise BadInput where there is no such checkpoint or prior, before a worker process fails over it."""
+    if prior != "mineral":
+        from eg_agent.model.prior import log_prior
+
+        log_prior(prior)
+    if checkpoint != "default":
+        from eg_agent.model.checkpoint import find_checkpoint
+
+        find_checkpoint(checkpoint)
 
 
 def records_folder(chosen: Path | None) -> Path:
@@ -94,6 +133,18 @@ def records_folder(chosen: Path | None) -> Path:
     from eg_agent.agent.folder import records_folder as usual
 
     return usual(chosen)
+
+
+def made_records_folder(chosen: Path | None) -> Path:
+    """The same, made where it is not there yet. Raises BadInput where that cannot be."""
+    folder = records_folder(chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(
+            f"cannot write records to {folder} ({error.strerror}): give another --records."
+        ) from None
+    return folder
 
 
 def secret_in(path: Path) -> str:

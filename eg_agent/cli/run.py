@@ -15,7 +15,9 @@ from eg_agent.cli.options import (
     Prior,
     Records,
     WavelengthOfRuns,
-    records_folder,
+    check_model,
+    check_tiled,
+    made_records_folder,
     secret_in,
 )
 from eg_agent.errors import BadInput
@@ -46,7 +48,7 @@ def run(
         ),
     ] = None,
     lease: Annotated[
-        float, typer.Option(help="Seconds after which another agent takes over (with Redis).")
+        float, typer.Option(min=1.0, help="Seconds after which another agent takes over (with Redis).")
     ] = 10.0,
     tiled_key_file: Annotated[Path | None, typer.Option(help="File that holds Tiled's key.")] = None,
     checkpoint: Checkpoint = "default",
@@ -54,7 +56,8 @@ def run(
     identifier: Identifier = None,
     wavelength: WavelengthOfRuns = None,
     port: Annotated[
-        int | None, typer.Option(help="Serve /healthz, /readyz and /metrics on this port.")
+        int | None,
+        typer.Option(min=1, max=65535, help="Serve /healthz, /readyz and /metrics on this port."),
     ] = None,
     address: Annotated[str, typer.Option(help="Address of --port.")] = "127.0.0.1",
     log: Annotated[str, typer.Option(help="text, or json: one object a line.")] = "text",
@@ -74,6 +77,9 @@ def run(
         raise BadInput(f"--mode {mode!r} is unknown: observe, propose or act.")
     if queue is None and mode != "observe":
         raise BadInput(f"mode {mode!r} needs a queue: give --queue tcp://HOST:60615, or --mode observe.")
+    check_tiled(tiled)
+    if identifier is None:
+        check_model(checkpoint, prior)
     if tiled_key_file is not None:
         os.environ["TILED_API_KEY"] = secret_in(tiled_key_file)
     store = redis or os.environ.get("EG_AGENT_REDIS")
@@ -133,7 +139,7 @@ def _loop(
     from eg_agent.records.runs import Runs
 
     told = read_settings(settings)
-    folder = records_folder(records)
+    folder = made_records_folder(records)
     manager = None if queue is None else QueueManager(queue, group=group, user=user)
     board = (
         RedisBoard(store, group, told.shift.name, seconds=lease) if store is not None else FolderBoard(folder)

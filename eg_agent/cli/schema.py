@@ -29,8 +29,9 @@ def schema(
     if write is not None:
         if not write.is_dir():
             raise BadInput(f"{write} is not a folder: make it first.")
-        for each in chosen:
-            (write / f"{each}.json").write_text(schema_text(each), encoding="utf-8")
+        from eg_agent.model.checkpoint import write_together
+
+        write_together({write / f"{each}.json": schema_text(each).encode() for each in chosen})
         return
     if name:
         typer.echo(schema_text(name), nl=False)

@@ -13,7 +13,8 @@ from eg_agent.cli.options import (
     Checkpoint,
     Prior,
     Wavelength,
-    in_a_folder,
+    check_targets,
+    one_file,
     parse_cell,
     parse_wavelength,
 )
@@ -63,9 +64,10 @@ def verify(
     assert numbers is not None
     if not 0.1 <= time_limit <= 3600:
         raise BadInput(f"--time-limit {time_limit:g} is not between 0.1 and 3600 seconds.")
-    in_a_folder(picture)
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}: check the path.")
+    check_targets(pictures=(picture,))
+    one_file(path)
+    if export is not None and export.exists() and not export.is_dir():
+        raise BadInput(f"{export} is a file: give a folder for --export.")
 
     from eg_agent.cli import verify_tables
     from eg_agent.cli.verification import identify_settings, verification

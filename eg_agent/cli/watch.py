@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eg_agent.cli.options import Checkpoint, Identifier, Prior, Records, WavelengthOfRuns, secret_in
+from eg_agent.cli.options import (
+    Checkpoint,
+    Identifier,
+    Prior,
+    Records,
+    WavelengthOfRuns,
+    check_model,
+    check_tiled,
+    secret_in,
+)
 from eg_agent.errors import BadInput, EgAgentError
 
 if TYPE_CHECKING:
@@ -59,6 +68,11 @@ def watch(
         raise BadInput(f"--mode {mode!r} is unknown: observe or propose. What acts is `eg-agent run`.")
     if live < 0 or poll <= 0:
         raise BadInput("--live takes 0 or more seconds, --poll more than 0.")
+    if hours is not None and hours < 0:
+        raise BadInput(f"--hours {hours:g}: give hours back from now, 0 or more.")
+    check_tiled(tiled)
+    if identifier is None:
+        check_model(checkpoint, prior)
     if key_file is not None:
         os.environ["TILED_API_KEY"] = secret_in(key_file)
 
@@ -162,7 +176,9 @@ def _verdicts(watching: Watch, shown: _Shown) -> None:
 
 
 def _cell(text: str) -> tuple[str, tuple[float, ...]]:
-    """`name=a,b,c,alpha,beta,gamma`."""
+    """`name=a,b,c,alpha,beta,gamma`, a cell that can exist."""
+    from eg_agent.verify.metric import check_cell
+
     sample, _, numbers = text.partition("=")
     try:
         cell = tuple(float(value) for value in numbers.split(","))
@@ -170,4 +186,4 @@ def _cell(text: str) -> tuple[str, tuple[float, ...]]:
         cell = ()
     if not sample or len(cell) != 6:
         raise BadInput(f"--cell {text!r}: give SAMPLE=a,b,c,alpha,beta,gamma in angstrom and degrees.")
-    return sample, cell
+    return sample, check_cell(cell)

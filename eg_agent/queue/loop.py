@@ -72,6 +72,7 @@ class QueueLoop:
         self._told = threading.Event()
         self._watch = Wakes(runs, self._tiled_said) if watch else None
         self._heads: dict[str, RunHead] = {}
+        self._said: set[str] = set()  # what the log says is waited for
         self._whole_catalog = True  # read all runs of the shift the next time, not only the newest
         self._polled = 0.0
         self.carrier = (
@@ -145,8 +146,17 @@ class QueueLoop:
         self.state.stepped = time.time()
         self.state.shown = dict(self.state.waiting)
         self.state.open_decisions = len(self.book.open())
+        self._say_waiting()
+
+    def _say_waiting(self) -> None:
+        """What is waited for now and was not a step ago, and that it came."""
         for what, why in self.state.waiting.items():
-            _log.debug("waiting for %s: %s", what, why)
+            if what not in self._said:
+                level = logging.INFO if what in ("environment", "lock") else logging.WARNING
+                _log.log(level, "waiting for %s: %s", what, why)
+        for what in self._said - set(self.state.waiting):
+            _log.info("no longer waiting for %s", what)
+        self._said = set(self.state.waiting)
 
     def _lead(self) -> bool:
         """Whether this agent acts now; takes the lease when it is free, and then what others have written."""

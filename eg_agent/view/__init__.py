@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from eg_agent.view.picture import plot_identification
     from eg_agent.view.reliability import plot_reliability
 
-__all__ = ["contact_sheet", "plot_error_flow", "plot_identification", "plot_reliability"]
+#: Endings of the pictures that can be written.
+FORMATS = (".png", ".pdf", ".svg")
+
+__all__ = ["FORMATS", "contact_sheet", "plot_error_flow", "plot_identification", "plot_reliability"]
 
 
 def __getattr__(name: str) -> Any:

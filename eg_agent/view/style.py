@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from eg_agent.errors import BadInput
+from eg_agent.view import FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,8 +45,6 @@ VERDICT_COLOURS: dict[Verdict, str] = {
     "refused": "#b04a00",
 }
 
-_FORMATS = (".png", ".pdf", ".svg")
-
 
 def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
     """A figure on its own canvas, in inches; nothing of pyplot, so any thread may draw."""
@@ -57,8 +56,8 @@ def new_figure(width: float, height: float, dpi: int = 120) -> Figure:
 def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure; the file appears whole or not at all. Raises BadInput for an impossible path."""
     target = Path(path)
-    if target.suffix.lower() not in _FORMATS:
-        raise BadInput(f"cannot draw to {target.name!r}: end the name in {', '.join(_FORMATS)}.")
+    if target.suffix.lower() not in FORMATS:
+        raise BadInput(f"cannot draw to {target.name!r}: end the name in {', '.join(FORMATS)}.")
     if not target.absolute().parent.is_dir():
         raise BadInput(f"{target.absolute().parent} is not a folder: make it first.")
     # The process id keeps two writers of one picture apart.

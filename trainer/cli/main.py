@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
-from eg_agent.errors import EgAgentError
+from eg_agent.reporting import reported
 from trainer.cli.benchmark import benchmark
 from trainer.cli.calibrate import calibrate
 from trainer.cli.card import card
@@ -44,12 +42,8 @@ app.command()(unseen)
 
 
 def run() -> None:
-    """Entry point: a user's error is one line on standard error and exit status 2, never a traceback."""
-    try:
-        app()
-    except EgAgentError as error:
-        print(f"eg-train: {error}", file=sys.stderr)  # noqa: T201 - the message is the product here
-        raise SystemExit(2) from None
+    """Entry point."""
+    reported(app, "eg-train")
 
 
 if __name__ == "__main__":
