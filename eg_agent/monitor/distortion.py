@@ -186,7 +186,9 @@ class LatticeWatch:
         first = float(_angles(upper, reciprocal(high), beam.wavelengths[0])[0])
         window = data.window(first - max(0.3, 8 * data.width), last - 3 * data.width)
         upper_fit = self._fit(window, upper, parent_system, high, beam, shapes[0])
-        split = self._lines(way, low, way.child, data, beam.wavelengths[0])
+        # at the undistorted cell itself the lines that split coincide, and would be taken for one
+        apart = nudged(high, way.child, 1e-3)
+        split = self._lines(way, apart, way.child, data, beam.wavelengths[0])
         inside = _angles(split, reciprocal(low), beam.wavelengths[0]) < last + 3 * data.width
         split = picked(split, inside)
         lower_fit = self._fit(window, split, way.child, low, beam, shapes[1] or upper_fit.parameters)
@@ -270,7 +272,7 @@ def nudged(cell: Cell, system: MetricSystem, strain: float = 5e-4) -> Cell:
         alpha, beta, gamma = (angle + math.degrees(strain) for angle in angles)
         return (a, b, c, alpha, beta, gamma)
     if system.name == "triclinic":
-        angles[0] += math.degrees(strain)
+        angles = [angle + math.degrees(part * strain) for angle, part in zip(angles, (1.0, 0.3, 0.7))]
     alpha, beta, gamma = angles
     if system.name == "tetragonal":
         lengths = (a * (1 + strain), b * (1 + strain), c * (1 - strain))

@@ -108,6 +108,15 @@ def test_the_lattice_watch_tells_the_way_and_the_size_of_a_distortion():
     assert found["rhombohedral"].log_evidence < found["tetragonal"].log_evidence
 
 
+def test_a_distortion_is_seen_in_the_first_frame():
+    """At the undistorted cell split lines coincide: they must not be taken for one all the same."""
+    rng = np.random.default_rng(8)
+    watch = LatticeWatch((4.0, 4.0, 4.0, 90, 90, 90), setting_of_space_group(221))
+    found = {d.way: d for d in watch.frame(cubic(4.0, 0.004, rng=rng))}
+    assert found["tetragonal"].log_evidence > 50.0
+    assert found["rhombohedral"].log_evidence < found["tetragonal"].log_evidence
+
+
 def test_a_monitor_with_a_cell_alarms_on_the_lattice():
     rng = np.random.default_rng(5)
     series = [cubic(4.0, 0.003 if k >= 5 else 0.0, rng=rng) for k in range(7)]
