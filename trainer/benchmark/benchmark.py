@@ -17,7 +17,7 @@ from trainer.benchmark import classification, indexing
 from trainer.benchmark.composition import run_composition
 from trainer.benchmark.data import Case, Cell, Folder, Subset
 from trainer.benchmark.foreign import foreign_rows
-from trainer.benchmark.nulls import FOLDS
+from trainer.benchmark.nulls import FOLDS, folds_by_compound
 from trainer.benchmark.pipeline import PipelineRecipe
 from trainer.benchmark.pipeline_folds import calibrate_pipeline
 from trainer.benchmark.predictors import (
@@ -89,6 +89,9 @@ def run(
     folder = Folder(data)
     subset = SUBSETS[options.what]
     cases = folder.cases(subset, limit=options.limit, without_systems=options.without, seed=options.seed)
+    if options.calibrate_folds is not None:
+        # Said now, not after the hours that the patterns may take.
+        folds_by_compound(classification.compounds_of(cases), options.calibrate_folds)
     if subset == "known_cell":
         lacking = [case.id for case in cases if case.cell is None]
         if lacking:

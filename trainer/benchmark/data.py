@@ -104,8 +104,12 @@ class Folder:
         """The labelled rows of a subset, in the order of the index.
 
         `limit` keeps that many, drawn with `seed`, so that a short run still sees every kind of source.
-        Raises BadInput when no row is left.
+        Raises BadInput when no row is left, and for a system that no row has.
         """
+        known = sorted({(row.get("crystal_system") or "").strip().lower() for row in self.rows} - {""})
+        for name in without_systems:
+            if name.lower() not in known:
+                raise BadInput(f"no row is {name!r}: the crystal systems are {', '.join(known)}.")
         found = list(self._labelled(subset, {name.lower() for name in without_systems}))
         if not found:
             raise BadInput(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.errors import BadInput
 from trainer.metrics import FloatMatrix, negative_log_likelihood, normalise
 
 IntArray = npt.NDArray[np.int64]
@@ -27,13 +28,13 @@ STRENGTHS = (1.0, 5.0, 20.0, 50.0, 99.0)
 def folds_by_compound(compounds: Sequence[str], folds: int = FOLDS, seed: int = 0) -> IntArray:
     """[n] fold of each pattern; patterns of a compound share one, folds hold about equally many patterns.
 
-    Raises ValueError with fewer compounds than folds.
+    Raises BadInput with fewer compounds than folds.
     """
     names, cluster, sizes = np.unique(
         np.asarray(compounds, dtype=str), return_inverse=True, return_counts=True
     )
     if not 2 <= folds <= len(names):
-        raise ValueError(
+        raise BadInput(
             f"{folds} folds of {len(names)} compounds: give between 2 and the number of compounds."
         )
     order = np.random.default_rng(seed).permutation(len(names))

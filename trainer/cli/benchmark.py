@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from eg_agent.errors import BadInput
+
 
 def benchmark(
     data: Annotated[Path, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)],
@@ -23,9 +25,9 @@ def benchmark(
     prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
     calibrate_folds: Annotated[
         int | None,
-        typer.Option(help="Fit T and prior by folds grouped by compound. Default: as shipped."),
+        typer.Option(min=2, help="Fit T and prior by folds grouped by compound. Default: as shipped."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only so many rows, drawn with the seed.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many rows, drawn with the seed.")] = None,
     without: Annotated[list[str] | None, typer.Option(help="Leave out a crystal system; repeatable.")] = None,
     by: Annotated[
         list[str] | None, typer.Option(help="Strata beside the source: system, half, lines, signal.")
@@ -53,8 +55,10 @@ def benchmark(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a page with pictures.", show_default=False)
     ] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds a pattern, for index and pipeline.")] = 10.0,
-    workers: Annotated[int, typer.Option(help="Processes; 1 gives honest seconds.")] = 1,
+    time_limit: Annotated[
+        float, typer.Option(min=0.1, help="Seconds a pattern, for index and pipeline.")
+    ] = 10.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; 1 gives honest seconds.")] = 1,
     seed: Annotated[int, typer.Option(help="Of folds, permutations and the bootstrap.")] = 0,
 ) -> None:
     """Score the product on labelled patterns, with 95 % intervals by compound."""
@@ -64,6 +68,8 @@ def benchmark(
     from trainer.benchmark.benchmark import Options, run
     from trainer.benchmark.report import print_report
 
+    if report is not None and report.exists() and not report.is_dir():
+        raise BadInput(f"{report} is a file: give a folder with --report.")
     options = Options(
         what=what,
         checkpoint=checkpoint,

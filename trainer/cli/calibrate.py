@@ -20,8 +20,8 @@ def calibrate(
     fusion: Annotated[
         Literal["log-pool", "linear", "auto"], typer.Option(help="How the heads are put together.")
     ] = "log-pool",
-    folds: Annotated[int, typer.Option(help="Of compounds, for what the card promises.")] = 5,
-    coverage: Annotated[float, typer.Option(help="Of the prediction sets.")] = 0.9,
+    folds: Annotated[int, typer.Option(min=2, help="Of compounds, for what the card promises.")] = 5,
+    coverage: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the prediction sets.")] = 0.9,
     novelty_slope: Annotated[
         bool, typer.Option(help="Let the temperature depend on novelty, where folds say that it helps.")
     ] = True,

@@ -27,8 +27,8 @@ def card(
     unseen: Annotated[
         Path | None, typer.Option(help="With --data: ids of unseen rows.", show_default=False)
     ] = None,
-    folds: Annotated[int, typer.Option(help="With --data: of the calibration.")] = 5,
-    limit: Annotated[int | None, typer.Option(help="With --data: rows for robustness.")] = 150,
+    folds: Annotated[int, typer.Option(min=2, help="With --data: of the calibration.")] = 5,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --data: rows for robustness.")] = 150,
     page: Annotated[
         Path | None, typer.Option(help="Markdown file to write, like docs/reference/model-card.md.")
     ] = None,

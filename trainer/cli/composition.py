@@ -22,9 +22,11 @@ def composition(
         Path | None,
         typer.Option(help="Labelled patterns with formulas, to fit the weights on.", show_default=False),
     ] = None,
-    patterns: Annotated[int, typer.Option(help="Simulated patterns to train on.")] = 50_000,
-    held_out: Annotated[int, typer.Option(help="Patterns of held-out structures to judge on.")] = 8_000,
-    steps: Annotated[int, typer.Option(help="Of training.")] = 8000,
+    patterns: Annotated[int, typer.Option(min=1, help="Simulated patterns to train on.")] = 50_000,
+    held_out: Annotated[
+        int, typer.Option(min=1, help="Patterns of held-out structures to judge on.")
+    ] = 8_000,
+    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 8000,
     seed: Annotated[int, typer.Option(help="Of patterns and training.")] = 0,
 ) -> None:
     """Train on the network's features, with the network as it is; judge on held-out structures."""

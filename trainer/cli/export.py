@@ -16,7 +16,9 @@ def export(
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Corpus, if it has moved since.")] = None,
     description: Annotated[str, typer.Option(help="A sentence for the card.")] = "",
-    calibration_patterns: Annotated[int, typer.Option(help="Held-out patterns to calibrate on.")] = 2048,
+    calibration_patterns: Annotated[
+        int, typer.Option(min=1, help="Held-out patterns to calibrate on.")
+    ] = 2048,
 ) -> None:
     """Calibrate on held-out simulated patterns and write NAME.safetensors and NAME.json.
 

@@ -21,7 +21,7 @@ def fit(
     stage: Annotated[
         str | None, typer.Option(help="Stage of the curriculum, instead of the configuration's.")
     ] = None,
-    patterns: Annotated[int | None, typer.Option(help="Budget: patterns to see.")] = None,
+    patterns: Annotated[int | None, typer.Option(min=1, help="Budget: patterns to see.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Budget: seconds of training, resumptions included.")
     ] = None,
@@ -32,11 +32,11 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and patterns.")] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Patterns a step, instead of the configuration's.")
+        int | None, typer.Option(min=1, help="Patterns a step, instead of the configuration's.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     resume: Annotated[Literal["auto", "never"], typer.Option(help="Go on from a state in --out.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's choice.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Wall time of this call: then save and stop; call again to go on.")
     ] = None,

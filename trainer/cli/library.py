@@ -23,7 +23,7 @@ def library(
         Literal["all", "train"],
         typer.Option(help="Of a corpus: all structures, or only those that networks are trained on."),
     ] = "all",
-    rows: Annotated[int | None, typer.Option(help="Only the first rows of each table.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows of each table.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Make a library of known structures.

@@ -18,19 +18,19 @@ def prepare(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Corpus file to write (.npz).", show_default=False)],
-    workers: Annotated[int, typer.Option(help="Processes. The corpus does not depend on it.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes. The corpus does not depend on it.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the random crystals.")] = 1,
     random_target: Annotated[
-        int, typer.Option(help="Random crystals fill each group up to this many structures.")
+        int, typer.Option(min=0, help="Random crystals fill each group up to this many structures.")
     ] = 450,
-    molecular: Annotated[int, typer.Option(help="Random molecular crystals.")] = 8000,
+    molecular: Annotated[int, typer.Option(min=0, help="Random molecular crystals.")] = 8000,
     perturbed: Annotated[
-        int, typer.Option(help="Copies of each real structure, perturbed within its symmetry.")
+        int, typer.Option(min=0, help="Copies of each real structure, perturbed within its symmetry.")
     ] = 0,
     hold_out_textbook: Annotated[
         bool, typer.Option(help="Keep the structures that the demo shows out of training.")
     ] = True,
-    rows: Annotated[int | None, typer.Option(help="Only the first rows of each table.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows of each table.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing file.")] = False,
 ) -> None:
     """Pack real structures, and random crystals for groups that have few, into one corpus file.

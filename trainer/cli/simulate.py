@@ -14,7 +14,7 @@ def simulate(
     out: Annotated[
         Path, typer.Option(help="Folder to write to; the same command goes on.", show_default=False)
     ],
-    count: Annotated[int, typer.Option(help="Patterns.", show_default=False)],
+    count: Annotated[int, typer.Option(min=1, help="Patterns.", show_default=False)],
     stage: Annotated[str, typer.Option(help="stage1, stage2, texture or beamline.")] = "stage2",
     seed: Annotated[int, typer.Option(help="With its number, what a pattern depends on.")] = 1,
     source: Annotated[
@@ -26,12 +26,12 @@ def simulate(
     split: Annotated[
         Literal["train", "held_out"], typer.Option(help="Which structures of the corpus.")
     ] = "train",
-    workers: Annotated[int, typer.Option(help="Processes. The patterns do not depend on it.")] = 1,
-    points: Annotated[int, typer.Option(help="Length of the grid.")] = 4096,
+    workers: Annotated[int, typer.Option(min=1, help="Processes. The patterns do not depend on it.")] = 1,
+    points: Annotated[int, typer.Option(min=2, help="Length of the grid.")] = 4096,
     start: Annotated[float, typer.Option(help="First grid point, degrees (Cu K-alpha1).")] = 5.0,
     end: Annotated[float, typer.Option(help="Last grid point, degrees (Cu K-alpha1).")] = 90.0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
-    shard_size: Annotated[int, typer.Option(help="Patterns a file.")] = 2048,
+    shard_size: Annotated[int, typer.Option(min=1, help="Patterns a file.")] = 2048,
     show: Annotated[bool, typer.Option(help="Draw the first patterns to OUT/_contact-sheet.png.")] = False,
 ) -> None:
     """Simulate patterns of a stage of the curriculum to Parquet files, with a manifest of how.

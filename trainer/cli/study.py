@@ -32,25 +32,27 @@ def study(
         Path | None,
         typer.Option(help="Folder of measured patterns, for regimes.", show_default=False),
     ] = None,
-    crystals: Annotated[int, typer.Option(help="Crystals; of each regime, for regimes 50.")] = 300,
+    crystals: Annotated[int, typer.Option(min=1, help="Crystals; of each regime, for regimes 50.")] = 300,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; call again to go on.")] = None,
     seed: Annotated[int, typer.Option(help="Of crystals, instruments and noise.")] = 0,
 ) -> None:
     """Measure the verifier where the truth is known, beside simpler criteria and the paper's figures."""
     if crystals < 1 or not (minutes is None or minutes > 0):
         raise BadInput("--crystals and --minutes must be greater than 0.")
-    if what == "pooling":
-        if structures is None:
-            raise BadInput("give --structures, the folder of the structures that samples are made of.")
-        _pooling(structures, out, crystals, minutes)
-    elif what == "simulated":
-        if structures is None:
-            raise BadInput("give --structures, the folder of the structures that samples are made of.")
-        _simulated(structures, out, crystals, minutes, seed)
-    else:
+    if structures is not None and not structures.is_dir():
+        raise BadInput(f"{structures} is not a folder: give the folder that holds the structures.")
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file: give a folder with --out.")
+    if what == "regimes":
         if structures is None and data is None:
             raise BadInput("give --data for measured rows, --structures for simulated samples, or both.")
         _regimes(structures, data, out, min(crystals, 50), minutes, seed)
+    elif structures is None:
+        raise BadInput("give --structures, the folder of the structures that samples are made of.")
+    elif what == "pooling":
+        _pooling(structures, out, crystals, minutes)
+    else:
+        _simulated(structures, out, crystals, minutes, seed)
 
 
 def _simulated(structures: Path, out: Path, crystals: int, minutes: float | None, seed: int) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eg_agent.errors import BadInput
 from trainer.benchmark import nulls
 
 
@@ -35,7 +36,7 @@ def test_folds_keep_compounds_together_and_use_every_fold(compounds: list[str], 
 
 
 def test_too_few_compounds_for_the_folds() -> None:
-    with pytest.raises(ValueError, match="folds of 2 compounds"):
+    with pytest.raises(BadInput, match="folds of 2 compounds"):
         nulls.folds_by_compound(["a", "b", "a"], 3)
 
 
