@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float = 300.0) -> No
     raise TimeoutError(f"{what}: not within {seconds:g} s")
 
 
-class Server:
+class Server(ABC):
     """A process that is started, killed and started again; `log` holds what all its lives wrote."""
 
     name = "server"
@@ -69,8 +70,9 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What starts it."""
 
     def environment(self) -> dict[str, str]:
         return {}
@@ -78,8 +80,9 @@ class Server:
     def cwd(self) -> Path:
         return self.folder
 
+    @abstractmethod
     def ready(self) -> bool:
-        raise NotImplementedError
+        """Whether it serves; may raise while it does not."""
 
     def start(self, wait: float = 300.0) -> None:
         """Start, and wait until it serves."""
