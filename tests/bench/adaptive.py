@@ -24,10 +24,10 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 if __name__ == "__main__":
     for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -47,7 +47,16 @@ Strategy = Callable[[Sample], Outcome]
 TIMES, ENDS, STEPS = (0.3, 1.0, 3.0, 10.0), (60.0, RANGE[1]), (0.02, 0.08)
 
 
-def run(drawn: list[Drawn], strategies: dict[str, Strategy], out: Path, shard: str = "1/1") -> list[Any]:
+class Made(Protocol):
+    """A sample that is made when it is needed, and its seed, by which its row is known."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def sample(self) -> Sample: ...
+
+
+def run(drawn: Sequence[Made], strategies: dict[str, Strategy], out: Path, shard: str = "1/1") -> list[Any]:
     """A row a sample; what `out` (any file of its stem) has of it is not made again."""
     known: dict[int, dict[str, Any]] = {}
     for path in sorted(out.parent.glob(f"{out.stem}*.jsonl")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,20 @@ def charged(rows: list[Any], name: str) -> npt.NDArray[np.float64]:
 def summary(
     made: list[Any], further: list[Any], scan: FixedScan, power: float, seed: int = 0
 ) -> dict[str, Any]:
-    """The figures, with 95 % intervals of a bootstrap over samples.
+    """The figures, with 95 % intervals of a bootstrap over samples (`picks`).
 
     made: rows with fixed and adaptive; further: those of them with the other strategies, too.
     """
-    main = _against(made, "fixed", seed)
+    main = against(made, "fixed", seed)
     right, wrong, leads = (
         {name: _rate(made, name, kind) for name in ("fixed", "adaptive")} for kind in "rwl"
     )
     difference = np.array([_right(row, "adaptive") - _right(row, "fixed") for row in made])
-    pick = np.random.default_rng(seed).integers(len(made), size=(4000, len(made)))
+    pick = picks(made, seed)
     time = {name: charged(made, name) for name in ("fixed", "adaptive")}
     both = [row for row in made if _right(row, "fixed") or _right(row, "adaptive")]
+    others = [name for name in ("everywhere", "random") if further and name in further[0]]
+    sure = {name: np.array([float(_right(row, name)) for row in made]) for name in time}
     return {
         "n": len(made),
         "fixed_scan": scan.name,
@@ -59,6 +61,10 @@ def summary(
         "worse_share": float((time["adaptive"] > time["fixed"]).mean()),
         "intervals": {
             **main,
+            **{
+                f"accuracy_{name}": _interval(lambda i, right=sure[name]: float(right[i].mean()), pick)
+                for name in sure
+            },
             "accuracy_difference": _interval(lambda i: float(difference[i].mean()), pick),
             "worse_share": _interval(lambda i: float((time["adaptive"] > time["fixed"])[i].mean()), pick),
         },
@@ -71,38 +77,52 @@ def summary(
             name: float(np.median([t for t, row in zip(time[name], made, strict=True) if _right(row, name)]))
             for name in time
         },
-        "where_either_was_right": _against(both, "fixed", seed),
+        "where_either_was_right": against(both, "fixed", seed),
         "by_brightness": {
-            name: {"n": len(part), **_against(part, "fixed", seed)}
+            name: {"n": len(part), **against(part, "fixed", seed)}
             for name, (low, high) in STRATA.items()
             if len(part := [row for row in made if low <= row["peak_rate"] < high]) > 2
         },
         "lines": {
-            **_against(made, "lines", seed),
+            **against(made, "lines", seed),
             "accuracy": _rate(made, "lines", "r"),
             "wrong": _rate(made, "lines", "w"),
             "calibration": _calibration(made, "lines"),
-            "fixed_over_lines": _against(made, "fixed", seed, "lines"),
+            "fixed_over_lines": against(made, "fixed", seed, "lines"),
         },
         "others": {
             "n": len(further),
-            **({name: _against(further, name, seed) for name in ("everywhere", "random")} if further else {}),
-            "accuracy": {n: _rate(further, n, "r") for n in ("everywhere", "random")} if further else {},
+            **{name: against(further, name, seed) for name in others},
+            "accuracy": {name: _rate(further, name, "r") for name in others},
         },
     }
 
 
-def _against(rows: list[Any], name: str, seed: int, than: str = "adaptive") -> dict[str, Any]:
+def against(rows: list[Any], name: str, seed: int, than: str = "adaptive") -> dict[str, Any]:
     """Ratios of a strategy's time to the agent's (or another's), with intervals."""
     other, mine = charged(rows, name), charged(rows, than)
-    pick = np.random.default_rng(seed).integers(len(rows), size=(4000, len(rows)))
+    pick = picks(rows, seed)
     return {
         "median_ratio": _interval(lambda i: float(np.median(other[i] / mine[i])), pick),
         "mean_ratio": _interval(lambda i: float(other[i].mean() / mine[i].mean()), pick),
     }
 
 
-def _interval(figure: Callable[[Any], float], pick: npt.NDArray[np.int64]) -> dict[str, float]:
+def picks(rows: list[Any], seed: int) -> Sequence[npt.NDArray[np.int64]]:
+    """4,000 bootstrap samples, each as indices of rows: of rows, or of compounds where rows name theirs
+    (all patterns of a compound stay together)."""
+    rng = np.random.default_rng(seed)
+    if not rows or "compound" not in rows[0]:
+        return list(rng.integers(len(rows), size=(4000, len(rows))))
+    of_compound: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        of_compound.setdefault(row["compound"], []).append(i)
+    members = [np.array(index) for index in of_compound.values()]
+    drawn = rng.integers(len(members), size=(4000, len(members)))
+    return [np.concatenate([members[k] for k in chosen]) for chosen in drawn]
+
+
+def _interval(figure: Callable[[Any], float], pick: Sequence[npt.NDArray[np.int64]]) -> dict[str, float]:
     low, high = np.quantile([figure(index) for index in pick], (0.025, 0.975))
     return {"value": figure(slice(None)), "low": float(low), "high": float(high)}
 
@@ -131,7 +151,7 @@ def _calibration(rows: list[Any], name: str) -> dict[str, float]:
     }
 
 
-def drawn_curve(rows: list[Any], path: Path) -> None:
+def drawn_curve(rows: list[Any], path: Path, said: str = "held-out simulated samples") -> None:
     """Draw, against time, the mean posterior of the true group as far as it leads, and the share answered."""
     import matplotlib
 
@@ -164,6 +184,6 @@ def drawn_curve(rows: list[Any], path: Path) -> None:
         axis.set(xscale="log", xlim=(grid[0], grid[-1]), xlabel="time on the sample (s)")
         axis.grid(alpha=0.25)
     axes[1].legend(loc="upper left", frameon=False, fontsize=8.5)
-    figure.suptitle(f"{len(rows)} held-out simulated samples", fontsize=10)
+    figure.suptitle(f"{len(rows)} {said}", fontsize=10)
     figure.savefig(path, dpi=150)
     plt.close(figure)

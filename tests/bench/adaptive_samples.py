@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from eg_agent.decide import Costs
 from eg_agent.patterns import Pattern, Radiation, Source
@@ -14,10 +16,12 @@ from eg_agent.records.merging import merge
 from eg_agent.symmetry import group
 from simulators import Crystal, computed_crystals, mineral_crystals
 from simulators.corpus import held_out
-from simulators.measurement import Rate, expected_rate
+from simulators.measurement import expected_rate
 from simulators.realistic import realistic_instrument, realistic_specimen
 from simulators.structures import count_rows
 
+#: What the simulated samples are measured with.
+COPPER = Radiation.anode("Cu")
 #: Degrees that the goniometer reaches, and the step of everything but the tuned fixed scan.
 RANGE, STEP = (5.0, 90.0), 0.04
 #: Counts a second at the highest peak: milligrams in a capillary or a neutron beam, to a strong flat sample.
@@ -30,18 +34,42 @@ LONGEST = 60.0
 #: open and close a run, 2 degrees a second where nothing is counted. The same for every strategy.
 COSTS = Costs(overhead=10.0, move_per_point=0.2, slew=0.5)
 
+Floats = npt.NDArray[np.float64]
 Windows = tuple[tuple[float, float], ...]
+
+
+class Counted(Protocol):
+    """Counts a second at angles [n] in degrees, and at the highest peak."""
+
+    @property
+    def peak_rate(self) -> float: ...
+
+    def __call__(self, two_theta: Floats, /) -> Floats: ...
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sample: the true group, its rate at an angle, the cell that the table says, and its own seed."""
+    """One sample: the true group, its rate at an angle, the cell that the table says, and its own seed.
+
+    radiation, two_theta: what it is measured with, and the degrees that can be measured.
+    """
 
     group: int
     name: str
-    rate: Rate
+    rate: Counted
     cell: tuple[float, ...]
     seed: int
+    radiation: Radiation = COPPER
+    two_theta: tuple[float, float] = RANGE
+
+    def reached(self, copper: float) -> float:
+        """The angle, at most the last one, that is to be what `copper` degrees are with Cu K-alpha."""
+        return min(copper, self.two_theta[1])
+
+    def axis(self, step: float) -> tuple[Floats, float, float]:
+        """Angles that can be measured in about this step (degrees), their step, and how many times coarser
+        than asked for that is, in degrees of copper."""
+        return np.arange(*self.two_theta, step), step, 1.0
 
 
 def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
@@ -95,7 +123,7 @@ def make_sample(crystal: Crystal, others: list[Crystal], rng: np.random.Generato
     """A crystal as a powder on a diffractometer of stage 2."""
     rate = expected_rate(
         crystal,
-        Radiation.anode("Cu"),
+        COPPER,
         instrument=realistic_instrument(rng),
         specimen=realistic_specimen(rng, others),
         peak_rate=float(np.exp(rng.uniform(*np.log(PEAK_RATE)))),
@@ -110,8 +138,8 @@ class Measuring:
     """A sample on the diffractometer: what was counted so far, and what that took."""
 
     def __init__(self, sample: Sample, costs: Costs = COSTS, step: float = STEP, stream: int = 0) -> None:
-        self.sample, self.costs, self.step = sample, costs, step
-        self.angles = np.arange(RANGE[0], RANGE[1], step)
+        self.sample, self.costs = sample, costs
+        self.angles, self.step, self.coarser = sample.axis(step)
         self._rng = np.random.default_rng([0xC0, sample.seed, stream])
         self.pattern: Pattern | None = None
         self.seconds = 0.0
@@ -130,7 +158,7 @@ class Measuring:
         new = Pattern(
             two_theta=x,
             intensity=self._rng.poisson(self.sample.rate(x) * seconds).astype(np.float64),
-            radiation=Radiation.anode("Cu"),
+            radiation=self.sample.radiation,
             counting_time=np.full(x.size, seconds),
             raw_counts=True,
             covered=tuple(windows) if len(windows) > 1 else (),

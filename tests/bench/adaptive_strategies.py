@@ -13,7 +13,6 @@ from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, St
 from eg_agent.identify import Identifier
 from eg_agent.identify.fusion import normalise
 from eg_agent.identify.identification import Identification
-from eg_agent.patterns import Radiation
 from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Measuring, Sample, Windows
 
 #: Calibrated posterior of one group that stops every strategy.
@@ -45,7 +44,8 @@ class FixedScan:
 @dataclass(frozen=True)
 class Outcome:
     """What a strategy came to: seconds spent, the group it stopped at (0: unfinished), its leading group and
-    that one's calibrated probability; looks: (seconds, leading group, probability) after each measurement."""
+    that one's calibrated probability; looks: (seconds, leading group, probability) after each measurement;
+    longest: seconds that the point that was counted longest was counted."""
 
     seconds: float
     answer: int
@@ -53,6 +53,7 @@ class Outcome:
     probability: float
     looks: tuple[tuple[float, int, float], ...] = ()
     log_probability: tuple[float, ...] = ()
+    longest: float = 0.0
 
     def charged(self, group: int) -> float:
         """Seconds, or the whole budget for a wrong or an unfinished answer."""
@@ -85,7 +86,11 @@ class Trial:
             max_total_seconds=1e9,
             max_repeats=16,
         )
-        self.decider = Decider(self.limits, self.settings, costs)
+        self.decider = self.decider_of(RANGE)
+
+    def decider_of(self, two_theta: tuple[float, float]) -> Decider:
+        """Who decides, where only these degrees can be measured."""
+        return Decider(replace(self.limits, two_theta=two_theta), self.settings, self.costs)
 
     def look(self, at: Measuring) -> Identification:
         """The identification of all that was measured."""
@@ -104,26 +109,29 @@ class Trial:
         group, probability = self.top(found)
         answer = group if probability >= STOP_AT else 0
         said = () if found.log_probability is None else tuple(np.round(found.log_probability, 4).tolist())
-        return Outcome(at.seconds, answer, group, probability, tuple(looks), said)
+        assert at.pattern is not None
+        assert at.pattern.counting_time is not None
+        longest = float(at.pattern.counting_time.max())
+        return Outcome(at.seconds, answer, group, probability, tuple(looks), said, longest)
 
     def fixed(self, sample: Sample, scan: FixedScan) -> Outcome:
-        """One scan."""
+        """One scan; where the step is not the scan's, with its counting time a degree."""
         at = Measuring(sample, self.costs, scan.step)
-        at.measure(((RANGE[0], scan.end),), scan.seconds)
+        at.measure(((sample.two_theta[0], sample.reached(scan.end)),), scan.seconds * at.coarser)
         found = self.look(at)
         return self.outcome(at, found, [(at.seconds, *self.top(found))])
 
     def everywhere(self, sample: Sample, scan: FixedScan) -> Outcome:
         """The range of the fixed scan again and again, each time as long as all before together."""
         at, looks, counted = Measuring(sample, self.costs, scan.step), [], 0.0
-        windows = ((RANGE[0], scan.end),)
+        windows = ((sample.two_theta[0], sample.reached(scan.end)),)
         while True:
             per_point = (GROWTH - 1.0) * counted or GLANCE
             at.measure(windows, per_point)
             counted += per_point
             found = self.look(at)
             looks.append((at.seconds, *self.top(found)))
-            next_one = self.costs.of(windows, scan.step, (GROWTH - 1.0) * counted).seconds
+            next_one = self.costs.of(windows, at.step, (GROWTH - 1.0) * counted).seconds
             if looks[-1][2] >= STOP_AT or at.seconds + next_one > BUDGET:
                 return self.outcome(at, found, looks)
 
@@ -137,6 +145,7 @@ class Trial:
         it is carried out."""
         at, looks = Measuring(sample, self.costs), []
         _, seconds = self._glance(at)
+        decider = self.decider_of(sample.two_theta)
         state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
         while True:
             found = self.look(at)
@@ -144,7 +153,7 @@ class Trial:
             if looks[-1][2] >= STOP_AT:
                 return self.outcome(at, found, looks)
             state = state.seen(found)
-            decision = self.decider.decide(found, state)
+            decision = decider.decide(found, state)
             if told is not None:
                 told.append(f"{at.seconds:7.0f} s {looks[-1][1]:3d} {looks[-1][2]:.3f} {decision.reason}")
             if not decision.windows or decision.seconds_per_point is None:
@@ -154,7 +163,9 @@ class Trial:
 
     def _glance(self, at: Measuring) -> tuple[Windows, float]:
         """A first look at the lines of the cell, long enough to count anything: windows, last seconds."""
-        first = opening(at.sample.cell, Radiation.anode("Cu"), (RANGE[0], FIRST_END), STEP, lines=FIRST_LINES)
+        sample = at.sample
+        until = (sample.two_theta[0], sample.reached(FIRST_END))
+        first = opening(sample.cell, sample.radiation, until, at.step, lines=FIRST_LINES)
         seconds = GLANCE
         at.measure(first, seconds)
         while at.counts < LEAST_COUNTS and at.seconds < 0.1 * BUDGET:
@@ -169,7 +180,7 @@ class Trial:
         while True:
             found = self.look(at)
             looks.append((at.seconds, *self.top(found)))
-            next_one = self.costs.of(windows, STEP, (GROWTH - 1.0) * counted).seconds
+            next_one = self.costs.of(windows, at.step, (GROWTH - 1.0) * counted).seconds
             if looks[-1][2] >= STOP_AT or at.seconds + next_one > BUDGET:
                 return self.outcome(at, found, looks)
             at.measure(windows, (GROWTH - 1.0) * counted)
@@ -180,17 +191,17 @@ class Trial:
         rng = np.random.default_rng([0xA4D, sample.seed])
 
         def moved(decision: Decision) -> Decision:
-            return replace(decision, windows=scattered(decision.windows, rng))
+            return replace(decision, windows=scattered(decision.windows, rng, sample.two_theta))
 
         return self.adaptive(sample, moved)
 
 
-def scattered(windows: Windows, rng: np.random.Generator) -> Windows:
+def scattered(windows: Windows, rng: np.random.Generator, two_theta: tuple[float, float] = RANGE) -> Windows:
     """Windows of the same widths anywhere in the range, joined where they overlap."""
     placed = []
     for low, high in windows:
-        width = min(high - low, RANGE[1] - RANGE[0])
-        start = float(rng.uniform(RANGE[0], RANGE[1] - width))
+        width = min(high - low, two_theta[1] - two_theta[0])
+        start = float(rng.uniform(two_theta[0], two_theta[1] - width))
         placed.append((start, start + width))
     joined: list[tuple[float, float]] = []
     for low, high in sorted(placed):

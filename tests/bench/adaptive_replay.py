@@ -1,0 +1,144 @@
+"""`python tests/bench/adaptive_replay.py --data DIR [--json]`: what deciding saves on measured patterns.
+
+Rows with a known cell of a folder of labelled patterns (`index.csv`, `patterns.npz`), but triclinic ones,
+whose cell leaves one group. Each is counted anew: its intensities as they are stored, scaled so that the
+highest peak has 2 to 2,000 counts a second (log-uniform, by the id), are the rate, and what is counted is
+Poisson of rate times seconds (`adaptive_replay_samples`). The cell is the table's; angles, wavelengths and range
+are the row's own. Strategies, costs, budget and rule to stop are those of `adaptive.py`, and so are the fixed
+scan (--scan) and the power that calibrates the posterior (--power): both were fitted on simulated samples,
+nothing on these rows. Angles and steps that were chosen for copper are scaled to other wavelengths; a step is the
+multiple of the row's own that comes nearest, with the same counting time a degree.
+
+Intervals: bootstrap over compounds. Rows are kept in --out, so that a stopped run goes on; --shard 1/2 makes
+every second row only, into the same folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(_name, "1")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from eg_agent.identify import Identifier, IdentifySettings
+from tests.bench.adaptive import Strategy, run
+from tests.bench.adaptive_replay_samples import Replayed, replayed
+from tests.bench.adaptive_report import against, charged, drawn_curve, summary
+from tests.bench.adaptive_strategies import FixedScan, Trial
+
+#: Names that a summary gives the sources of measured patterns: those with fewer rows are one.
+FEWEST = 8
+
+
+def described(rows: list[Any], chosen: list[Replayed]) -> list[Any]:
+    """Rows with the compound, the source and the wavelength of their pattern, and how long it was counted."""
+    by_seed = {one.seed: one for one in chosen}
+    out = []
+    for row in rows:
+        one = by_seed[row["seed"]]
+        rate = one.rate()
+        out.append(
+            row
+            | {
+                "compound": one.case.compound,
+                "source": one.case.source,
+                "copper": one.sample().scale == 1.0,
+                "bare": rate.bare,
+                "whole": rate.whole,
+            }
+        )
+    return out
+
+
+def replay_summary(rows: list[Any], scan: FixedScan, power: float, seed: int = 0) -> dict[str, Any]:
+    """The figures of the simulated benchmark, and those by source, wavelength and depth of the replay."""
+    number = {source: sum(row["source"] == source for row in rows) for source in {r["source"] for r in rows}}
+    named = {source for source, n in number.items() if n >= FEWEST}
+
+    def part(chosen: list[Any]) -> dict[str, Any]:
+        if len({row["compound"] for row in chosen}) < 2:
+            return {"n": len(chosen)}
+        time = {name: charged(chosen, name) for name in ("fixed", "adaptive")}
+        right = {name: [row[name]["answer"] == row["group"] for row in chosen] for name in time}
+        return {
+            "n": len(chosen),
+            **against(chosen, "fixed", seed),
+            **{f"accuracy_{name}": float(np.mean(right[name])) for name in time},
+            "worse_share": float((time["adaptive"] > time["fixed"]).mean()),
+        }
+
+    return {
+        **summary(rows, rows, scan, power, seed),
+        "compounds": len({row["compound"] for row in rows}),
+        "by_source": {
+            **{source: part([r for r in rows if r["source"] == source]) for source in sorted(named)},
+            "others": part([row for row in rows if row["source"] not in named]),
+        },
+        "copper": part([row for row in rows if row["copper"]]),
+        "other_wavelengths": part([row for row in rows if not row["copper"]]),
+        "thinned": part([row for row in rows if thinned(row)]),
+        "background_added": sum(row["bare"] for row in rows),
+        "counts_known": sum(row["whole"] is not None for row in rows),
+    }
+
+
+def thinned(row: Any) -> bool:
+    """Whether neither the agent nor the fixed scan counted any point longer than it was at first."""
+    return row["whole"] is not None and all(
+        row[name]["longest"] <= row["whole"] for name in ("fixed", "adaptive")
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and patterns.npz")
+    parser.add_argument("--number", type=int, help="the first so many rows only")
+    parser.add_argument(
+        "--scan",
+        type=float,
+        nargs=3,
+        default=(1.5, 60.0, 0.02),
+        metavar=("SECONDS", "END", "STEP"),
+        help="the fixed scan that adaptive.py tuned: seconds a point, last angle and step in degrees",
+    )
+    parser.add_argument("--power", type=float, default=0.75, help="of the posterior, as adaptive.py fits it")
+    parser.add_argument("--checkpoint", default="default")
+    parser.add_argument("--out", type=Path, default=Path("adaptive-replay"))
+    parser.add_argument("--shard", default="1/1", help="I/N: make every N-th row only")
+    parser.add_argument("--picture", type=Path, help="draw the posterior against time")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    # the bench stops by the calibrated posterior: the verdict must not do so before
+    identifier = Identifier(arguments.checkpoint, "inorganic", IdentifySettings(identified=0.9999))
+    chosen, left_out = replayed(arguments.data)
+    chosen = chosen[: arguments.number]
+    scan, trial = FixedScan(*arguments.scan), Trial(identifier, arguments.power)
+    strategies: dict[str, Strategy] = {
+        "fixed": lambda sample: trial.fixed(sample, scan),
+        "adaptive": trial.adaptive,
+        "lines": trial.lines,
+        "everywhere": lambda sample: trial.everywhere(sample, scan),
+    }
+    rows = run(chosen, strategies, arguments.out / "rows.jsonl", arguments.shard)
+    rows = described(rows, chosen)
+    result = {**left_out, **replay_summary(rows, scan, arguments.power)}
+    if arguments.picture:
+        drawn_curve(rows, arguments.picture, "measured patterns, counted anew")
+    if arguments.json:
+        sys.stdout.write(json.dumps(result, indent=1) + "\n")
+        return
+    for name, value in result.items():
+        sys.stdout.write(f"{name:26s} {value}\n")
+
+
+if __name__ == "__main__":
+    main()
