@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from plans.asking import AgentAnswer, Asks, wait_for
 from plans.devices import Diffractometer
 from plans.limits import OutsideLimits
 from plans.scan import Plan, Shape, Window, measure
+
+_log = logging.getLogger(__name__)
 
 #: Hypotheses that go into the metadata of a decision's run.
 NAMED = 5
@@ -107,9 +110,10 @@ class Job:
                 raise
             except OutsideLimits:
                 raise
-            except Exception:
+            except Exception as error:  # of a device, which may work the next time
                 if retry == self.retries:
                     raise
+                _log.warning("decision %s is tried again: %s", decision.decision_id, error)
         raise AssertionError("unreachable")
 
     def measure(self, decision: Decision, context: dict[str, Any], *, whole: bool) -> Plan:

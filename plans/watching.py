@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 from eg_agent.monitor.change import FrameReport
 from eg_agent.records.reader import pattern_of
 from eg_agent.records.run_data import DataKeys, RunDocuments
+
+_log = logging.getLogger(__name__)
 
 
 class Monitors(Protocol):
@@ -81,6 +84,7 @@ class SeriesWatcher:
             pattern = pattern_of(run.data(), keys=self.keys)
             at = run.start.get("eg_at")
             future.set_result(self.monitor.ingest(pattern, None if at is None else float(at)))
-        except Exception as error:
+        except Exception as error:  # whatever it is, the series goes on
+            _log.warning("run %s could not be judged: %s", uid[:8], error)
             if not future.cancelled():
                 future.set_exception(error)

@@ -58,7 +58,7 @@ class CellSearch:
         with self._wake:
             self._closing = True
             self._wake.notify_all()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # its pipe may be gone already: it is ended all the same
             self._worker.close()
         self._thread.join(5.0)
 

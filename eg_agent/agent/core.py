@@ -261,7 +261,7 @@ class Core:
 
     def close(self) -> None:
         """End the worker."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # its pipe may be gone already: it is ended all the same
             self.worker.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import deque
@@ -124,8 +123,7 @@ class Loop:
     # On the thread.
 
     def _work(self) -> None:
-        with contextlib.suppress(Exception):
-            self._core.warm()  # load the models before the first run ends
+        self._warm()
         while True:
             item, runs = self._next()
             try:
@@ -142,6 +140,16 @@ class Loop:
                 _log.exception("eg-agent goes on after an error")
             if self._closing and not self._pending:
                 return
+
+    def _warm(self) -> None:
+        """Load the models before the first run ends, which tries again where that fails."""
+        try:
+            self._core.warm()
+        except (WorkerFailed, OSError) as error:
+            if not self._closing:
+                self._say(f"not ready yet: {error}; the first run tries again")
+        except Exception:
+            _log.exception("eg-agent could not load its models; the first run tries again")
 
     def _next(self) -> tuple[Run | Measurement | LedgerRow | None, list[Run]]:
         """What is due, with waiting runs of the same sample; None when it is time for a look."""
@@ -232,10 +240,12 @@ class Loop:
 
     def _earlier(self, uid: str) -> Pattern | None:
         """The pattern of an earlier run of a sample, after a restart."""
-        with contextlib.suppress(Exception):
+        try:
             run = from_journal(self._journal, uid) or Run(uid, {"uid": uid}, {})
             return self._source.pattern(run)[0]
-        return None
+        except Exception as error:  # whatever is wrong with an earlier run, the new one is answered
+            _log.warning("run %s, measured earlier, is left out: %s", uid[:8], redacted(str(error)))
+            return None
 
     def _publish(self, row: DecisionRow) -> None:
         answer = Answer.of(row)

@@ -136,7 +136,7 @@ class FolderProposals:
 
     def withdraw(self, decision_id: str) -> None:
         for kind in ("proposal", "verdict"):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # most have no verdict; what stays is refused when it is read
                 (self._folder / f"{_safe(decision_id)}.{kind}.json").unlink()
 
     def _write(self, name: str, text: str) -> None:
@@ -155,9 +155,9 @@ class FolderProposals:
                 found.append(from_json(kind, path.read_bytes()))
             except (ValidationError, ValueError):
                 # Not one of ours, or tampered with: put aside, so that a person finds it.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError):  # gone meanwhile; else it is met again at the next look
                     path.replace(path.with_suffix(".unreadable"))
-            except OSError:
+            except OSError:  # withdrawn while this looked
                 continue
         return found
 

@@ -244,6 +244,7 @@ class QueueManager:
         """Drop the connection; the next request makes another."""
         api, self._api = self._api, None
         if api is not None:
+            # Closing is a courtesy to a manager that may be gone, and every client fails in its own way.
             with contextlib.suppress(Exception):
                 api.close()
 

@@ -136,6 +136,10 @@ def _ends(journal: Journal, uid: str) -> tuple[dict[str, Any], dict[str, Any]]:
             last = json.loads(file.read().strip().rpartition(b"\n")[2])
             if last["name"] == "stop":
                 stop = last["doc"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        _log.error(
+            "the journal of run %s cannot be read (%s): its decision may be measured again", uid, error
+        )
+    except (ValueError, KeyError, TypeError):
         pass  # a run that a crash cut short: it has no stop document
     return start, stop

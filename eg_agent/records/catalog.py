@@ -8,7 +8,6 @@ not tell. Data are never taken from the stream: `read_pattern` reads them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -314,5 +313,7 @@ class Follower:
 
 
 def _quietly(call: Callable[[], Any]) -> None:
-    with contextlib.suppress(Exception):
+    try:
         call()
+    except Exception as error:  # of a connection that is dropped because it is broken
+        _log.debug("a subscription ended with an error (%s)", redacted(str(error))[:200])

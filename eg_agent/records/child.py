@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+_log = logging.getLogger(__name__)
 
 
 class Child:
@@ -64,9 +67,10 @@ class Child:
 
     def status(self) -> int | None:
         """Its exit status, waited for a moment; None while it runs."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             return self._process.wait(5.0)
-        return None
+        except subprocess.TimeoutExpired:
+            return None
 
     def say(self, message: dict[str, Any]) -> None:
         """Send a message; waits while the pipe is full. Raises OSError when the process is gone."""
@@ -95,14 +99,23 @@ class Child:
 
     def _close(self) -> None:
         if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # what is left in the pipe goes nowhere when it is gone
                 self._process.stdin.close()
 
     def _read(self, heard: Callable[[dict[str, Any] | None], None]) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout, contextlib.suppress(OSError, ValueError):
-            for text in self._process.stdout:
-                heard(json.loads(text))
+        # A pipe that breaks is the end, as its close is.
+        with self._process.stdout as lines, contextlib.suppress(OSError, UnicodeDecodeError):
+            for text in lines:
+                try:
+                    message = json.loads(text)
+                except ValueError:  # cut short by the end of the process
+                    _log.info("half a message of process %d: %s", self.pid, text[:80])
+                    continue
+                try:
+                    heard(message)
+                except Exception:
+                    _log.exception("a message of process %d could not be taken", self.pid)
         heard(None)
 
 

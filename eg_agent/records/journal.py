@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+_log = logging.getLogger(__name__)
 
 Fsync = Literal["document", "background", "never"]
 
@@ -120,7 +123,7 @@ class Journal:
         for uid in state.descriptors:
             self._run_of.pop(uid, None)
         if state.file is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it is not buffered: what was written stays written
                 state.file.close()
 
     def sync(self) -> None:
@@ -130,8 +133,9 @@ class Journal:
         for descriptor in dirty.values():
             try:
                 os.fsync(descriptor)
-            except OSError:
-                pass
+            except OSError as error:
+                self.last_error = f"{type(error).__name__}: {error}"
+                _log.warning("the disk does not confirm what the journal wrote (%s)", error)
             finally:
                 os.close(descriptor)
 
@@ -142,8 +146,11 @@ class Journal:
             return
         with open(path, "rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    yield decode(line)
+                try:
+                    entry = decode(line)
+                except (ValueError, KeyError, TypeError):  # cut short
+                    continue
+                yield entry
 
     def runs(self) -> list[str]:
         """The uids of all runs on disk, oldest first."""
@@ -163,7 +170,7 @@ class Journal:
             return found
         with open(self._index, "rb") as file:
             for line in file:
-                with contextlib.suppress(ValueError, KeyError):
+                with contextlib.suppress(ValueError, KeyError):  # a line cut short by a crash
                     row = json.loads(line)
                     found.setdefault(row["run"], {}).update(row)
         return found
@@ -205,7 +212,7 @@ class Tail:
         self._read += len(whole)
         found: list[Entry] = []
         for line in whole.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # cut short
                 found.append(decode(line))
         return found
 
@@ -233,7 +240,7 @@ def encode(name: str, doc: Mapping[str, Any], n: int) -> bytes:
     row = {"n": n, "name": name, "doc": doc}
     if name in ("event", "event_page") and _all_finite(doc.get("data")):
         options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
-        with contextlib.suppress(TypeError):
+        with contextlib.suppress(TypeError):  # something that orjson does not know: the slow way does
             return orjson.dumps(row, default=_plain, option=options)
     return json.dumps(sanitize_doc(row)).encode() + b"\n"
 
@@ -256,7 +263,7 @@ def _all_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         try:
             array = np.asarray(value)
-        except ValueError:
+        except ValueError:  # rows of different lengths: the slow way decides
             return False
         return array.dtype.kind in "iubUO" or (array.dtype.kind == "f" and bool(np.isfinite(array).all()))
     return True

@@ -8,7 +8,6 @@ and when Tiled answers again each run is replayed from there, in order.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -382,8 +381,10 @@ class TiledDocumentWriter:
         self._idle()
         for run in list(self._runs.values()):
             if run.client is not None and not run.behind:
-                with contextlib.suppress(Exception):
+                try:
                     run.client.flush()
+                except Exception as error:  # the journal has it: the next start sends it
+                    self._failed(run, error)
         self.journal.sync()
 
     def _want(self, run: _Run) -> None:
@@ -403,8 +404,10 @@ class TiledDocumentWriter:
 
     def _tell(self) -> None:
         if self._on_change is not None:
-            with contextlib.suppress(Exception):
+            try:
                 self._on_change(self.state)
+            except Exception:
+                _log.exception("whoever listens to the writer raised")
 
 
 def _passes(error: Exception) -> bool:

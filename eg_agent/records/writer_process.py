@@ -8,7 +8,6 @@ through the pipe. The process may die at any time: another one goes on from the 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -245,8 +244,10 @@ class WriterProcess:
 
     def _report_change(self) -> None:
         if self._on_change is not None:
-            with contextlib.suppress(Exception):
+            try:
                 self._on_change(self.state)
+            except Exception:
+                _log.exception("whoever listens to the writer raised")
 
 
 def _state(found: dict[str, Any]) -> WriterState:

@@ -148,3 +148,18 @@ def test_sync_leaves_no_file_open(tmp_path):
     journal.close()
     if before is not None:
         assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
+def test_a_disk_that_does_not_confirm_is_said(tmp_path, monkeypatch, caplog):
+    """fsync is where a disk says that it lost what it had taken."""
+    journal = Journal(tmp_path, fsync="background")
+    journal.append("start", {"uid": "u", "time": 0.0})
+
+    def lost(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", lost)
+    journal.sync()
+    assert "Input/output error" in journal.last_error
+    assert "does not confirm" in caplog.text
+    journal.close()
