@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from eg_agent.errors import EgAgentError
 
+T = TypeVar("T")
 
-def reported(command: Callable[[], object], name: str) -> None:
-    """Run a command; say what a user can cure in one line, prefixed with the command's name.
+
+def reported(command: Callable[[], T], name: str) -> T:
+    """What a command returns; what a user can cure is said in one line, prefixed with the command's name.
 
     That is every `EgAgentError`, and a file that the system does not let be read or written.
     """
     try:
-        command()
-        return
+        return command()
     except EgAgentError as error:
         said = str(error)
     except OSError as error:

@@ -37,6 +37,7 @@ if __name__ == "__main__":
 import numpy as np
 
 from eg_agent.identify import Identifier, IdentifySettings
+from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
 from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Drawn, draw
 from tests.bench.adaptive_strategies import FixedScan, Outcome, Sample, Trial, fitted_power
@@ -156,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.adaptive")

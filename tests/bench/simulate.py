@@ -32,6 +32,7 @@ import numpy as np
 
 from eg_agent.patterns import Grid, Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
+from eg_agent.reporting import reported
 from simulators.crystal import Crystal
 
 POINTS = 4250
@@ -224,4 +225,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reported(main, "tests.bench.simulate"))

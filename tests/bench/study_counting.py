@@ -22,6 +22,7 @@ from eg_agent.identify.information import entropy
 from eg_agent.identify.measured import measured
 from eg_agent.model import Classifier
 from eg_agent.patterns import Radiation
+from eg_agent.reporting import reported
 from simulators.measurement import simulate
 from tests.bench.study_fusion import crystals
 
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.study_counting")

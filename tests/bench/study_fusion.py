@@ -22,6 +22,7 @@ import numpy as np
 from eg_agent.identify.fusion import evidence_posterior
 from eg_agent.identify.settings import IdentifySettings
 from eg_agent.patterns import Pattern, Radiation
+from eg_agent.reporting import reported
 from eg_agent.symmetry import group
 from eg_agent.verify import Evidence, verify
 from simulators import Crystal, computed_crystals, mineral_crystals
@@ -148,4 +149,4 @@ def _posterior(evidence: Evidence, settings: IdentifySettings) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.study_fusion")

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.reporting import reported
 from eg_agent.symmetry import Setting, groups, settings
 from eg_agent.verify.lines import dimensions
 from eg_agent.verify.metric import Cell, metric_system, reciprocal, symmetrized, tensor
@@ -110,4 +111,4 @@ def _peaks(corpus: Corpus, row: int) -> tuple[npt.NDArray[np.int64], npt.NDArray
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.study_hidden")

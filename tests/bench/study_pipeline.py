@@ -23,6 +23,7 @@ from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.mixture import Cells, MixtureConstants, mix
 from eg_agent.identify.unknown_cell import as_arrays, try_cells
 from eg_agent.patterns import Pattern, Radiation, check
+from eg_agent.reporting import reported
 from simulators import Crystal, computed_crystals, mineral_crystals
 from simulators.corpus import held_out
 from simulators.measurement import simulate
@@ -160,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.study_pipeline")

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.identify.settings import IdentifySettings
+from eg_agent.reporting import reported
 from eg_agent.symmetry import group
 from eg_agent.verify.criteria import Criteria, compare
 from eg_agent.verify.fitting import NotFitted
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.study_verify")

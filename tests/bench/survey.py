@@ -28,6 +28,7 @@ if __name__ == "__main__":
 from eg_agent.decide import Decision, State
 from eg_agent.decide.limits import MEASURING
 from eg_agent.identify import Identifier, IdentifySettings
+from eg_agent.reporting import reported
 from tests.bench.adaptive_samples import COSTS, Drawn, Measuring, Sample, draw
 from tests.bench.adaptive_strategies import STOP_AT, Trial
 
@@ -191,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.survey")

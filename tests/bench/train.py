@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from eg_agent.reporting import reported
 from simulators.corpus import COMPUTED, pack
 from simulators.textbook import textbook
 from trainer.config import Budget, TrainConfig, config
@@ -161,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.train")

@@ -38,6 +38,7 @@ import gemmi
 import numpy as np
 
 from eg_agent.patterns import Pattern, Radiation
+from eg_agent.reporting import reported
 from eg_agent.verify import VerifySettings
 from eg_agent.verify.fitting import NotFitted
 from eg_agent.verify.verifier import Weighed, weigh
@@ -277,4 +278,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reported(main, "tests.bench.verify"))

@@ -113,13 +113,3 @@ def test_a_file_that_the_system_refuses_is_named(
 
     monkeypatch.setattr(Path, "is_dir", refused)
     assert f"{pattern}: Permission denied" in eg("index", pattern, "--wavelength", "Cu")
-
-
-def test_a_bug_is_not_passed_off_as_wrong_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eg_agent.reporting import reported
-
-    def broken() -> None:
-        raise OSError("nobody knows which file")
-
-    with pytest.raises(OSError, match="nobody"):
-        reported(broken, "eg-agent")
