@@ -126,6 +126,34 @@ def test_a_wrong_key_is_refused_with_the_reason_and_nothing_is_lost(engine, tile
 
 
 @pytest.mark.slow
+def test_no_table_with_data_has_the_slow_index(engine, tmp_path):
+    """Neither in a new storage nor in one that an earlier version left (eg_agent.records.embedded)."""
+    import duckdb
+    from beamline import TraceDetector
+
+    storage = tmp_path / "tiled" / "storage.duckdb"
+    indexed = "SELECT table_name FROM duckdb_indexes()"
+    for start in (1, 2):
+        with EmbeddedTiled(tmp_path / "tiled") as server:
+            writer = TiledDocumentWriter(server.uri, Journal(tmp_path / f"journal-{start}"))
+            token = engine.subscribe(writer)
+            (uid,) = engine(bp.count([TraceDetector(name="det", n=501)], num=3))
+            arrives(writer, uid)
+            engine.unsubscribe(token)
+            assert writer.close()
+            assert from_uri(server.uri)[uid]["primary"]["det_intensity"].read().shape == (3, 501)
+        with duckdb.connect(storage) as found:
+            assert found.execute(indexed).fetchall() == [("_no_data",)]
+            (table,) = found.execute(
+                "SELECT table_name FROM duckdb_tables() WHERE table_name LIKE 'table%'"
+            ).fetchone()
+            found.execute("DROP INDEX dataset_and_partition_index")
+            found.execute(
+                f'CREATE INDEX dataset_and_partition_index ON "{table}" (_dataset_id, _partition_id)'
+            )
+
+
+@pytest.mark.slow
 def test_away_killed_and_back(engine, tmp_path):
     """Tiled is away from the start, comes, dies in the middle of a scan, and comes back."""
     with socket.socket() as free:
