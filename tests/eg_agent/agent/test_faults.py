@@ -67,9 +67,6 @@ def check_ledger(records):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(
-    "EG_AGENT_LONG_TESTS" not in os.environ, reason="tens of minutes: by hand, with EG_AGENT_LONG_TESTS=1"
-)
 def test_killed_at_any_of_twenty_points_and_started_again(tmp_path):
     points = [int(text) for text in os.environ.get("EG_AGENT_KILL_AT", "").split()]
     points = points or [20 + 48 * i for i in range(20)]
