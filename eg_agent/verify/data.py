@@ -11,6 +11,7 @@ from scipy.interpolate import BSpline
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
 from scipy.signal import find_peaks, peak_widths
 
+from eg_agent.patterns.evening import expected_counts
 from eg_agent.patterns.pattern import Pattern
 
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,7 @@ class FitData:
     level: height of a strong peak above background (the tenth highest, or the median of fewer).
     step: of neighbouring points in degrees, the median; counted: the variance comes from counts or given
     errors, so that a goodness of fit has a meaning. Between windows that were measured there may be gaps.
+    exposure: [n] counting time relative to the median; None where it is even or unknown.
     """
 
     grid: Floats
@@ -37,6 +39,7 @@ class FitData:
     level: float
     step: float
     counted: bool
+    exposure: Floats | None = None
 
     def window(self, low: float, high: float) -> FitData:
         """The points with low <= two_theta <= high."""
@@ -49,6 +52,7 @@ class FitData:
             y=self.y[kept],
             variance=self.variance[kept],
             background=self.background[kept],
+            exposure=None if self.exposure is None else self.exposure[kept],
         )
 
 
@@ -141,17 +145,20 @@ def runs(grid: Floats, step: float) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in pairwise([0, *cuts, grid.size])]
 
 
-def _rebin(
-    grid: Floats, y: Floats, variance: Floats, factor: int, parts: list[slice]
-) -> tuple[Floats, Floats, Floats]:
-    """Means of `factor` neighbours; never across a gap, where a mean would lie where nothing was measured."""
+def _bins(parts: list[slice], factor: int) -> npt.NDArray[np.intp]:
+    """[m, factor] neighbours to average; never across a gap, where a mean would lie where nothing was
+    measured."""
     chosen = [np.arange(p.start, p.start + (p.stop - p.start) // factor * factor) for p in parts]
-    index = np.concatenate(chosen).reshape(-1, factor)
-    return (
-        grid[index].mean(axis=1),
-        y[index].mean(axis=1),
-        variance[index].mean(axis=1) / factor,
-    )
+    return np.concatenate(chosen).reshape(-1, factor)
+
+
+def _exposure(pattern: Pattern, kept: npt.NDArray[np.bool_]) -> Floats | None:
+    """[n] counting time over its median, or None where it is even or unknown."""
+    if pattern.counting_time is None:
+        return None
+    seconds = np.asarray(pattern.counting_time)[kept]
+    middle = float(np.median(seconds))
+    return seconds / middle if middle > 0.0 and np.ptp(seconds) > 1e-6 * middle else None
 
 
 def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData, Peaks]:
@@ -164,11 +171,12 @@ def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData,
     y = np.asarray(pattern.intensity)
     finite = np.isfinite(y) & np.isfinite(grid)
     grid, y = grid[finite], y[finite]
+    exposure = _exposure(pattern, finite)
     if pattern.sigma is not None and bool(np.all(np.asarray(pattern.sigma)[finite] > 0)):
         variance = np.asarray(pattern.sigma)[finite] ** 2
         counted = True
     elif pattern.raw_counts:
-        variance = np.maximum(gaussian_filter1d(y, 1.0), 1.0)
+        variance = expected_counts(y)
         counted = True
     else:
         variance = noise_variance(y)
@@ -177,13 +185,19 @@ def prepare(pattern: Pattern, *, points_per_fwhm: float = 7.0) -> tuple[FitData,
     width = _typical_width(grid, y, variance, step)
     factor = int(max(1, np.floor(width / step / points_per_fwhm)))
     if factor > 1:
-        grid, y, variance = _rebin(grid, y, variance, factor, runs(grid, step))
+        bins = _bins(runs(grid, step), factor)
+        grid, y, variance = (
+            grid[bins].mean(axis=1),
+            y[bins].mean(axis=1),
+            variance[bins].mean(axis=1) / factor,
+        )
+        exposure = None if exposure is None else exposure[bins].mean(axis=1)
         step *= factor
     background = rough_background(y, step, width)
     peaks = find_lines(grid, y, background, variance, step, width)
     heights = np.sort(peaks.height)[::-1]
     level = float(heights[min(9, heights.size // 2)]) if heights.size else float(np.ptp(y))
-    return FitData(grid, y, variance, background, width, level, step, counted), peaks
+    return FitData(grid, y, variance, background, width, level, step, counted, exposure), peaks
 
 
 def _typical_width(grid: Floats, y: Floats, variance: Floats, step: float) -> float:

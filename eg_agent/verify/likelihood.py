@@ -102,7 +102,9 @@ def inflation(residual: Floats, weight: Floats, solution: Solution, problem: Pro
     """[n] local factor on the variance, from the residual smoothed as a line would smooth it.
 
     A residual correlated over a line's width counts in full: it is filtered by a Gaussian of a line's
-    width, in units of its standard error, and its mean square taken over some 12 widths.
+    width, in units of its standard error, and its mean square taken over some 12 widths. What exceeds 1 is
+    misfit, which grows against the noise as counting goes on: where windows were counted longer than
+    their neighbourhood, they get more of it.
     """
     step = problem.data.step
     fwhm = float(np.median(solution.width.fwhm))
@@ -113,4 +115,8 @@ def inflation(residual: Floats, weight: Floats, solution: Solution, problem: Pro
     local = np.maximum(gaussian_filter1d(white**2, wide), gaussian_filter1d(normalised**2, wide))
     # freedom spent: in places where lines are dense they have absorbed part of the residual
     spent = (len(problem.lines) + problem.background.shape[1]) * 1.0 / residual.size
-    return np.maximum(local / max(1.0 - spent, 0.3), 1.0)
+    local = np.maximum(local / max(1.0 - spent, 0.3), 1.0)
+    exposure = problem.data.exposure
+    if exposure is None:
+        return local
+    return 1.0 + (local - 1.0) * exposure / gaussian_filter1d(exposure, wide)
