@@ -12,7 +12,7 @@ CU = Radiation(1.5406)
 
 
 def counted(rate: np.ndarray, seconds: np.ndarray, seed: int) -> Pattern:
-    x = 10.0 + 0.02 * np.arange(rate.size)
+    x = np.linspace(10.0, 10.0 + 0.02 * (rate.size - 1), rate.size)
     counts = np.random.default_rng(seed).poisson(rate * seconds).astype(float)
     return Pattern(x, counts, CU, counting_time=seconds, raw_counts=True)
 

@@ -6,21 +6,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from eg_agent.verify.likelihood import inflation
 
+Floats = npt.NDArray[np.float64]
+
 POINTS, STEP, FWHM = 20_000, 0.02, 0.1
 
 
-def inflated(residual: np.ndarray, variance: np.ndarray, exposure: np.ndarray | None) -> np.ndarray:
+def inflated(residual: Floats, variance: Floats, exposure: Floats | None) -> Floats:
     data = SimpleNamespace(step=STEP, exposure=exposure)
     problem: Any = SimpleNamespace(data=data, lines=[None] * 20, background=np.empty((POINTS, 10)))
     solution: Any = SimpleNamespace(width=SimpleNamespace(fwhm=np.full(20, FWHM)))
     return inflation(residual, 1.0 / variance, solution, problem)
 
 
-def misfitted(exposure: np.ndarray, misfit: float) -> tuple[np.ndarray, np.ndarray]:
+def misfitted(exposure: Floats, misfit: float) -> tuple[Floats, Floats]:
     """A residual of counting noise (variance 1 / exposure) and misfit of a line's width; its variance."""
     rng = np.random.default_rng(5)
     run = np.repeat(rng.standard_normal(POINTS // 5), 5)
