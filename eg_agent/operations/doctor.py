@@ -61,43 +61,40 @@ class Place:
     checkpoint: str = "default"
 
 
+_Check = tuple[str, Callable[[Place], str]]
+
+
 def examine(place: Place) -> Iterator[Finding]:
     """Look at everything, one finding after the other; never raises."""
-    checks: list[tuple[str, Callable[[Place], str]]] = [
+    here: list[_Check] = [
         ("versions", _versions),
         ("checkpoint", _checkpoint),
         ("records", _records),
         ("disk", _disk),
         ("ledger", _ledger),
     ]
-    for what, used, remote in (
-        (
-            "Tiled",
-            place.tiled,
-            (("Tiled", _tiled), ("Tiled's clock", _tiled_clock), ("Tiled's events", _events)),
-        ),
-        (
-            "queue",
-            place.queue,
-            (("queue", _queue), ("permissions", _permissions), ("environment", _environment)),
-        ),
-        (
-            "Redis",
-            place.redis,
-            (("Redis", _redis), ("Redis' disk", _redis_disk), ("Redis' clock", _redis_clock)),
-        ),
-    ):
-        if used:
-            checks += remote
-        else:
-            checks.append((what, _not_asked))
-    for what, check in checks:
+    for what, check in here:
         yield _finding(what, check, place)
+    tiled: list[_Check] = [("Tiled", _tiled), ("Tiled's clock", _tiled_clock), ("Tiled's events", _events)]
+    queue: list[_Check] = [("queue", _queue), ("permissions", _permissions), ("environment", _environment)]
+    redis: list[_Check] = [("Redis", _redis), ("Redis' disk", _redis_disk), ("Redis' clock", _redis_clock)]
+    for address, ((server, answers), *more) in (
+        (place.tiled, tiled),
+        (place.queue, queue),
+        (place.redis, redis),
+    ):
+        if not address:
+            yield Finding(server, "skipped", "not given")
+            continue
+        found = _finding(server, answers, place)
+        yield found
+        for what, check in more:
+            # What does not answer would only be waited for, and said, again.
+            asked = found.grade != "failed"
+            yield _finding(what, check, place) if asked else Finding(what, "skipped", f"see {server}")
 
 
 def _finding(what: str, check: Callable[[Place], str], place: Place) -> Finding:
-    if check is _not_asked:
-        return Finding(what, "skipped", "not given")
     try:
         return Finding(what, "ok", SECRETS.without(check(place)))
     except _Problem as problem:
@@ -109,10 +106,6 @@ def _finding(what: str, check: Callable[[Place], str], place: Place) -> Finding:
         return Finding(
             what, "failed", SECRETS.without(f"{type(error).__name__}: {said}")[:300], "see the message"
         )
-
-
-def _not_asked(place: Place) -> str:
-    return ""
 
 
 def _versions(place: Place) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from eg_agent.errors import BadInput
+from trainer.cli.progress import bar
 
 
 def benchmark(
@@ -63,7 +64,6 @@ def benchmark(
 ) -> None:
     """Score the product on labelled patterns, with 95 % intervals by compound."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from trainer.benchmark.benchmark import Options, run
     from trainer.benchmark.report import print_report
@@ -87,10 +87,8 @@ def benchmark(
         fusion=fusion,
         seed=seed,
     )
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        result = run(data, options, lambda done, total: bar.update(task, completed=done, total=total))
+    with bar(what) as update:
+        result = run(data, options, update)
     if report is not None:
         from trainer.benchmark.page import write_page
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from trainer.cli.progress import bar
+
 
 def card(
     checkpoint: Annotated[str, typer.Argument(help="Shipped checkpoint, or a file.")] = "default",
@@ -82,19 +84,12 @@ def _read(path: Path) -> dict:
 def _measured(
     checkpoint: str, data: Path, unseen: Path | None, folds: int, limit: int | None
 ) -> tuple[dict, dict]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from trainer.benchmark.benchmark import Options, run
 
     network = Options("network", checkpoint, calibrate_folds=folds, unseen=unseen, by=("system",))
     robustness = Options("robustness", checkpoint, calibrate_folds=folds, limit=limit)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     made = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        for options in (network, robustness):
-            task = bar.add_task(options.what, total=None)
-            made.append(
-                run(data, options, lambda done, total, t=task: bar.update(t, completed=done, total=total))
-            )
+    for options in (network, robustness):
+        with bar(options.what) as update:
+            made.append(run(data, options, update))
     return made[0], made[1]

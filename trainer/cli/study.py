@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from eg_agent.errors import BadInput
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from trainer.cli.progress import bar
 
 
 def study(
@@ -59,7 +55,7 @@ def _simulated(structures: Path, out: Path, crystals: int, minutes: float | None
     from trainer.benchmark.simulated_result import as_markdown, plot, result_of
     from trainer.benchmark.simulated_study import Study, run
 
-    with _bar("simulated") as update:
+    with bar("simulated") as update:
         rows = run(Study(structures, out, crystals, seed=seed), minutes=minutes, progress=update)
     result = result_of(rows)
     text = as_markdown(result)
@@ -74,7 +70,7 @@ def _simulated(structures: Path, out: Path, crystals: int, minutes: float | None
 def _pooling(structures: Path, out: Path, patterns: int, minutes: float | None) -> None:
     from trainer.benchmark.pooling_fit import FOLDS, SEED, as_shipped, run
 
-    with _bar("pooling") as update:
+    with bar("pooling") as update:
         rows = run(structures, out, patterns, minutes=minutes, progress=update)
     if len({row.formula for row in rows}) < FOLDS:
         raise BadInput(f"{len(rows)} patterns are too few to fit on: give --crystals 300 or more.")
@@ -90,10 +86,10 @@ def _regimes(
 
     measured, simulated = {}, {}
     if data is not None:
-        with _bar("measured") as update:
+        with bar("measured") as update:
             measured = regimes.measured_rows(data, update)
     if structures is not None:
-        with _bar("simulated") as update:
+        with bar("simulated") as update:
             simulated = regimes.simulated_rows(
                 structures, out, each=each, seed=seed + 1, minutes=minutes, progress=update
             )
@@ -109,14 +105,3 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror}): give another --out.") from None
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
