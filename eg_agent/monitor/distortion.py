@@ -19,6 +19,7 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from eg_agent.errors import BadInput
+from eg_agent.monitor.evidence import log_evidence
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.symmetry import Setting, standard
 from eg_agent.verify.data import FitData, prepare
@@ -32,6 +33,9 @@ Floats = npt.NDArray[np.float64]
 
 #: The first fit of a frame sees it blurred by this many FWHM (standard deviation).
 BLUR = 1.5
+
+#: A second wavelength whose intensity is known no better than this (prior width of the ratio) is refined.
+HIDDEN = 0.1
 
 _IDENTITY = np.eye(3, dtype=np.int64)
 _DIAGONAL = np.array([[1, 1, 0], [-1, 1, 0], [0, 0, 1]])
@@ -86,7 +90,7 @@ def ways(system: MetricSystem) -> tuple[Way, ...]:
 class Distortion:
     """One way in one frame.
 
-    log_evidence: nats of the distorted lattice against the undistorted (BIC, misfit laid to noise);
+    log_evidence: nats of the distorted lattice against the undistorted (`evidence.log_evidence`);
     strain: largest relative difference of the child's metric from the parent's, with no sign.
     """
 
@@ -189,22 +193,23 @@ class LatticeWatch:
         # at the undistorted cell itself the lines that split coincide, and would be taken for one
         apart = nudged(high, way.child, 1e-3)
         split = self._lines(way, apart, way.child, data, beam.wavelengths[0])
-        inside = _angles(split, reciprocal(low), beam.wavelengths[0]) < last + 3 * data.width
-        split = picked(split, inside)
+        groups = parent_lines(split, upper)
+        split, groups = picked(split, groups >= 0), groups[groups >= 0]
         lower_fit = self._fit(window, split, way.child, low, beam, shapes[1] or upper_fit.parameters)
         # each of the two is a start for the other: a distortion may have gone, or the parent gone astray
         back = symmetrized(_cell(lower_fit), parent_system)
-        again = self._fit(window, upper, parent_system, back, beam, lower_fit.parameters)
+        again = self._fit(window, upper, parent_system, back, beam, lower_fit.parameters, near=True)
         upper_fit = min((upper_fit, again), key=lambda fit: fit.solution.misfit)
         refined = _cell(upper_fit)
         for sign in (1.0, -1.0):
             start = nudged(refined, way.child, sign * 5e-4)
-            fresh = self._fit(window, split, way.child, start, beam, upper_fit.parameters)
+            fresh = self._fit(window, split, way.child, start, beam, upper_fit.parameters, near=True)
             lower_fit = min((lower_fit, fresh), key=lambda fit: fit.solution.misfit)
         cell = _cell(lower_fit)
         self._cells[way.name] = (refined, cell)
         self._shapes[way.name] = (upper_fit.parameters, lower_fit.parameters)
-        return Distortion(way.name, _evidence(upper_fit, lower_fit), strain_between(refined, cell), cell)
+        nats = log_evidence(upper_fit, lower_fit, groups)
+        return Distortion(way.name, nats, strain_between(refined, cell), cell)
 
     def _fit(
         self,
@@ -214,13 +219,22 @@ class LatticeWatch:
         cell: Cell,
         beam: object,
         shape: Parameters | None,
+        *,
+        near: bool = False,
     ) -> Fit:
+        """A fit from a cell; `near`: its lines lie on their peaks already."""
         wavelengths = beam.wavelengths  # type: ignore[attr-defined]
         problem = problem_for(data, lines, system, reciprocal(cell), wavelengths, 4.0)
         parameters = _parameters(system, data.width, shape, beam, data.step)
-        vary = np.array([name not in ("displacement", "v", "axial", "ratio") and not name.startswith("broad")
-                         for name in parameters.names])  # fmt: skip
+        fixed = {"displacement", "v", "axial"}
+        # one stated wavelength at K-alpha1 may hide a second: then its intensity is refined
+        if beam.ratio_width < HIDDEN:  # type: ignore[attr-defined]
+            fixed.add("ratio")
+        vary = np.array([name not in fixed and not name.startswith("broad") for name in parameters.names])
         deadline = time.perf_counter() + self.seconds
+        fine = Tolerance(0.03, 0.003)
+        if near:
+            return refine(problem, parameters, vary, max_steps=12, deadline=deadline, tolerance=fine)
         # blurred first: a line that moved by more than its width would not be found
         blur = BLUR * data.width
         soft = replace(problem, data=replace(data, y=gaussian_filter1d(data.y, blur / data.step)))
@@ -232,7 +246,7 @@ class LatticeWatch:
         start = np.where(moving, rough.parameters.value, parameters.value)
         moved = parameters.with_value(start)
         fits = [
-            refine(problem, at, vary, max_steps=12, deadline=deadline, tolerance=Tolerance(0.03, 0.003))
+            refine(problem, at, vary, max_steps=12, deadline=deadline, tolerance=fine)
             for at in ((moved,) if np.allclose(start, parameters.value) else (moved, parameters))
         ]
         return min(fits, key=lambda fit: fit.solution.misfit)
@@ -261,6 +275,15 @@ def picked(lines: Lines, keep: npt.NDArray[np.bool_]) -> Lines:
         lines.multiplicity[keep],
         lines.representative[keep],
     )
+
+
+def parent_lines(split: Lines, whole: Lines) -> npt.NDArray[np.int64]:
+    """[n] number of the line of `whole` that each line of `split` is part of, in the same axes; -1: none."""
+    of = {tuple(sign * hkl): int(line) for hkl, line in zip(whole.members, whole.line) for sign in (1, -1)}
+    found = np.full(len(split), -1, dtype=np.int64)
+    for hkl, line in zip(split.members, split.line):
+        found[line] = max(found[line], of.get(tuple(hkl), -1))
+    return found
 
 
 def nudged(cell: Cell, system: MetricSystem, strain: float = 5e-4) -> Cell:
@@ -295,15 +318,6 @@ def _angles(lines: Lines, metric: Floats, wavelength: float) -> Floats:
 
 def _cell(fit: Fit) -> Cell:
     return cell_of(fit.problem.metric(fit.parameters.value[: fit.parameters.n_free]))
-
-
-def _evidence(upper: Fit, lower: Fit) -> float:
-    """Nats of the lower fit over the upper one by BIC; the lower fit's misfit is laid to noise."""
-    n = upper.problem.data.grid.size
-    k = len(lower.problem.lines) - len(upper.problem.lines)
-    k += lower.parameters.n_free - upper.parameters.n_free
-    spread = max(lower.solution.misfit / n, 1.0)
-    return float(0.5 * (upper.solution.misfit - lower.solution.misfit) / spread - 0.5 * k * math.log(n))
 
 
 def _parameters(

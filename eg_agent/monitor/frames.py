@@ -12,6 +12,7 @@ the line's variance (degrees^2). What an instrument or a specimen does to every 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,16 @@ from eg_agent.verify.data import noise_variance, prepare, rough_background
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-#: A window reaches this many FWHM beyond its outermost peaks; peaks nearer than twice that share one.
+#: A window reaches this many FWHM beyond its outermost peaks, or to the valley before the next window.
 REACH = 2.0
+#: Peaks nearer than this many FWHM share a window, and so a shift: farther ones move each as expansion,
+#: which differs between directions, has it.
+TOGETHER = 1.25
 #: Peaks of the anchor that stand this many standard errors above its noise are followed, each by itself:
 #: lines of a foreign phase move otherwise than the rest.
 STRONG = 6.0
+#: Over this share of a window, at both its ends, shift and scale may go over to the next window's.
+INNER = 0.15
 #: Most windows, the strongest.
 MOST = 100
 #: Shifts of up to so many FWHM between neighbouring frames are followed where all lines move alike, ...
@@ -172,19 +178,32 @@ class Anchor:
         found = found[(found > reach) & (found < smooth.size - reach)]
         groups: list[list[int]] = []
         for peak in found:
-            if groups and peak - groups[-1][-1] <= 2 * reach:
+            if groups and peak - groups[-1][-1] <= TOGETHER * self.axis.width / self.axis.step:
                 groups[-1].append(int(peak))
             else:
                 groups.append([int(peak)])
         ranked = sorted(groups, key=lambda g: -float(np.max(smooth[g] / error[g])))[:MOST]
-        windows = sorted((g[0] - reach, g[-1] + reach + 1) for g in ranked)
-        if not windows:
+        if not ranked:
             raise BadPattern("no peak stands far enough above the noise to be followed: count longer.")
+        valleys = [a[-1] + int(np.argmin(smooth[a[-1] : b[0] + 1])) for a, b in pairwise(groups)]
+        left = dict(zip((g[0] for g in groups[1:]), valleys, strict=True))
+        right = dict(zip((g[-1] for g in groups[:-1]), valleys, strict=True))
+        windows = sorted(
+            (max(g[0] - reach, left.get(g[0], 0)), min(g[-1] + reach, right.get(g[-1], smooth.size)) + 1)
+            for g in ranked
+        )
         return np.array(windows, dtype=np.int64)
 
     def shifts(self, shift: Floats) -> Floats:
-        """[n] degrees by which each point of the axis has moved, between the windows' shifts [j]."""
-        return np.interp(self.axis.grid, self.centre, shift)
+        """[n] degrees by which each point of the axis has moved: as its window [j], and between windows
+        from the one to the other."""
+        return self._spread(self.axis.grid, shift)
+
+    def _spread(self, at: Floats, value: Floats) -> Floats:
+        """[n] values of windows [j] at places (degrees): equal over a window's inner part, then linear."""
+        low, high = (self.axis.grid[np.clip(edge, 0, self.axis.grid.size - 1)] for edge in self.windows.T)
+        inner = np.stack([low + INNER * (high - low), high - INNER * (high - low)], axis=1)
+        return np.interp(at, inner.ravel(), np.repeat(value, 2))
 
     def coarse(self, frame: Frame, start: Floats) -> Floats:
         """Shifts [j] near `start` [j], moved by the isotropic expansion that correlates best."""
@@ -262,7 +281,7 @@ class Anchor:
         at = grid - moved
         # a line that all but went, or grew to twice itself, is no drift of intensity: it stays in the rest
         usual = float(np.median(scale))
-        factor = np.interp(at, self.centre, np.clip(scale, 0.7 * usual, 1.4 * usual))
+        factor = self._spread(at, np.clip(scale, 0.7 * usual, 1.4 * usual))
         bend = np.zeros(grid.size)
         for (low, high), value in zip(self.windows, width, strict=True):
             bend[low:high] = np.clip(value, -1.0, 1.0)

@@ -35,6 +35,11 @@ ANCHORS = (1, 2, 4, 8)
 RENEW = 24
 #: Lines that are named in an alarm.
 NAMED = 8
+#: What every alarm says that rests on single lines and not on the cell.
+ON_LINES = (
+    "This rests on single lines, not on the cell: lines that move past each other (strongly anisotropic "
+    "expansion, a foreign phase) look alike."
+)
 
 
 class SymmetryMonitor:
@@ -85,6 +90,11 @@ class SymmetryMonitor:
     def frames(self) -> int:
         """Frames taken so far."""
         return self._count
+
+    @property
+    def caveat(self) -> str:
+        """What its alarms cannot tell, in a sentence; empty where the lattice alone is watched."""
+        return "" if set(self.thresholds) == {"lattice"} else ON_LINES
 
     @property
     def distortions(self) -> list[tuple[Distortion, ...]]:
@@ -276,6 +286,8 @@ class SymmetryMonitor:
             f"Between {last.at:g} and {first.at:g} {what}: {score:.1f} nats, {self.thresholds[kind]:.1f} are "
             f"exceeded once in {1 / rate:g} frames without a change."
         )
+        if kind != "lattice":
+            reason += f" {ON_LINES}"
         return Change(
             frame=self._frames[-1].index,
             since=first.index,

@@ -1,9 +1,8 @@
 """Thresholds for a stated false-alarm rate, from simulated series without a transition.
 
-The table holds, for each kind of score, how often a frame of such a series exceeds a level (one alarm,
-however many frames in a row). Between its levels the logarithm of the rate is interpolated, beyond the
-rarest it falls as the fitted exponential tail (Balkema and de Haan, Ann. Probab. 2 (1974) 792, for light
-tails).
+The table holds, for each kind of score, the rate a frame at which such series raise their first alarm at a
+level. Between its levels the logarithm of the rate is interpolated, beyond the rarest it falls as the fitted
+exponential tail (Balkema and de Haan, Ann. Probab. 2 (1974) 792, for light tails).
 """
 
 from __future__ import annotations
@@ -20,9 +19,6 @@ import numpy.typing as npt
 from eg_agent.monitor.change import Kind
 
 Floats = npt.NDArray[np.float64]
-
-#: Nats of an e-fold in the rate beyond the table, at least: few rare frames tell little of the tail.
-LEAST_TAIL = 2.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,13 +55,3 @@ def thresholds(frames_between_false_alarms: float, kinds: Sequence[Kind]) -> dic
     """
     rate = 1.0 / (frames_between_false_alarms * len(kinds))
     return {k: -float(np.log(rate)) if k == "lattice" else tables()[k].threshold(rate) for k in kinds}
-
-
-def table_of(peaks: list[float], frames: int, *, rarest: int = 10) -> Table:
-    """A table from the highest score of each excursion in `frames` frames without a change."""
-    ordered = np.sort(np.asarray(peaks, dtype=np.float64))[::-1]
-    rate = np.arange(1, ordered.size + 1) / frames
-    kept = np.unique(np.geomspace(rarest, ordered.size, 40).astype(int)) - 1
-    kept = kept[kept < ordered.size]
-    tail = float(np.mean(ordered[:rarest] - ordered[rarest - 1])) if ordered.size >= rarest else 2.0
-    return Table(ordered[kept][::-1], rate[kept][::-1], max(tail, LEAST_TAIL))

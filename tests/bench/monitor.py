@@ -1,11 +1,12 @@
-"""`python tests/bench/monitor.py --structures DIR --realdata DIR [--json]`: delay against false alarms.
+"""`python tests/bench/monitor.py --structures DIR [--known] [--realdata DIR] [--json]`: delays, false alarms.
 
 Simulated series (`tests/bench/monitor_series.py`) of structures that training held out: without a transition,
 with a distorted lattice, a superstructure, a lost glide or centring, and with a foreign phase that grows. The
 monitor sees each from its first frame; its scores are kept, so that any threshold can be judged.
 
---calibrate makes the shipped table of thresholds from series without a transition, other ones than those
-that are judged. Rows are kept in --out, so that a stopped run goes on.
+--calibrate makes the shipped table of thresholds from series without a transition; the false-alarm rate is
+then judged on others, of other seeds. --known judges the lattice with a known cell, on series without a
+change and with distortions. Rows are kept in --out, so that a stopped run goes on.
 
 On the measured series nothing is fitted: they judge. See `tests/bench/monitor_measured.py`.
 """
@@ -27,19 +28,28 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from eg_agent.errors import BadInput
 from eg_agent.monitor import MonitorSettings, SymmetryMonitor
-from eg_agent.monitor.thresholds import Table, table_of
-from eg_agent.patterns import Pattern
+from eg_agent.monitor.change import Kind
+from eg_agent.monitor.distortion import setting_for, ways
+from eg_agent.monitor.thresholds import Table, thresholds
+from eg_agent.reporting import reported
+from eg_agent.verify.metric import metric_system
 from simulators import Crystal
+from tests.bench.monitor_rates import judged, table_for
 from tests.bench.monitor_series import KINDS, Series, largest_atoms, story_of
 
 FRAMES = 30
+#: Frames of the series with a known cell, which take a second each.
+FRAMES_KNOWN = 18
 #: Scores that need no cell.
-SCORES = ("widths", "new lines", "lost lines")
+SCORES: tuple[Kind, ...] = ("widths", "new lines", "lost lines")
+#: Seeds of the series that the table is made of, and of the calm ones that judge it; changes begin at 0.
+CALIBRATION, FRESH = 100_000, 200_000
 #: Small enough that a frame takes a fraction of a second to simulate.
 MOST_ATOMS, MOST_VOLUME = 28, 600.0
 #: Frames between false alarms that the curve is drawn over.
-RATES = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+RATES = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
 def parents(folder: Path, number: int) -> list[Crystal]:
@@ -50,44 +60,60 @@ def parents(folder: Path, number: int) -> list[Crystal]:
     return [c for c in found if largest_atoms(c) <= MOST_ATOMS and c.volume < MOST_VOLUME]
 
 
-def make(crystals: list[Crystal], kind: str, seed: int) -> Series:
+def make(crystals: list[Crystal], kind: str, seed: int, frames: int = FRAMES) -> Series:
     """The series of a seed."""
     rng = np.random.default_rng([0x57, seed])
     parent, other = rng.choice(len(crystals), 2, replace=False)
-    return Series(crystals[parent], crystals[other], story_of(kind, rng, FRAMES), seed)
+    return Series(crystals[parent], crystals[other], story_of(kind, rng, frames), seed)
 
 
-def trace(
-    patterns: Iterable[Pattern], at: Iterable[float] | None = None
-) -> tuple[list[dict[str, float]], Any]:
-    """Scores of every frame when no alarm is ever raised, and the first alarm at the shipped threshold."""
-    kinds = MonitorSettings(kinds=SCORES)
-    silent, loud = SymmetryMonitor(kinds), SymmetryMonitor(kinds)
-    silent.thresholds = dict.fromkeys(silent.thresholds, float("inf"))
-    where = iter(at) if at is not None else None
-    scores: list[dict[str, float]] = []
-    change = None
-    for pattern in patterns:
-        place = None if where is None else next(where)
-        scores.append({k: float(v) for k, v in silent.ingest(pattern, place).scores.items()})
-        if change is None:
-            change = loud.ingest(pattern, place).change
-    return scores, change
+def known_cell(crystal: Crystal) -> bool:
+    """Whether a crystal stands in the standard setting of its extinction group, and can be distorted."""
+    try:
+        setting = setting_for(crystal.group, metric_system(crystal.cell))
+    except BadInput:
+        return False
+    hkl = np.array([v for v in np.ndindex(5, 5, 5) if any(v)])
+    absent = crystal.operations.gemmi_ops().systematic_absences(hkl.astype(np.int32))
+    return bool(np.array_equal(setting.absent(hkl), absent)) and bool(ways(metric_system(crystal.cell)))
+
+
+def trace(series: Series, *, known: bool) -> dict[str, Any]:
+    """Scores of every frame when no alarm is ever raised; with the cell known, the evidence too.
+
+    The known cell is that of the first frame but for 0.2 %, as from another temperature.
+    """
+    if known:
+        off = 1.0 + 0.002 * float(np.random.default_rng([0xCE, series.seed]).uniform(-1, 1))
+        a, b, c, *angles = series.parent.cell
+        monitor = SymmetryMonitor(
+            MonitorSettings(kinds=("lattice",)),
+            cell=(a * off, b * off, c * off, *angles),
+            group=series.parent.group,
+        )
+    else:
+        monitor = SymmetryMonitor(MonitorSettings(kinds=SCORES))
+    monitor.thresholds = dict.fromkeys(monitor.thresholds, float("inf"))
+    scores, evidence = [], []
+    for pattern in series.patterns():
+        scores.append({k: float(v) for k, v in monitor.ingest(pattern).scores.items()})
+        if known:
+            evidence.append([[d.way, d.log_evidence, d.strain] for d in monitor.distortions[-1]])
+    return {"scores": scores, "evidence": evidence}
 
 
 def rows_of(
-    out: Path, wanted: Iterable[tuple[str, int]], crystals: list[Crystal]
+    out: Path, wanted: Iterable[tuple[str, int]], crystals: list[Crystal], *, known: bool = False
 ) -> Iterator[dict[str, Any]]:
     """A row a series; those that `out` has are not made again."""
-    known = {}
+    made = {}
     if out.is_file():
-        known = {(r["kind"], r["seed"]): r for r in map(json.loads, out.read_text().splitlines())}
+        made = {(r["kind"], r["seed"]): r for r in map(json.loads, out.read_text().splitlines())}
     out.parent.mkdir(parents=True, exist_ok=True)
     for kind, seed in wanted:
-        row = known.get((kind, seed))
+        row = made.get((kind, seed))
         if row is None:
-            series = make(crystals, kind, seed)
-            scores, change = trace(series.patterns())
+            series = make(crystals, kind, seed, FRAMES_KNOWN if known else FRAMES)
             story = series.story
             row = {
                 "kind": kind,
@@ -98,117 +124,47 @@ def rows_of(
                 "sudden": story.sudden,
                 "amplitude": story.amplitude,
                 "counts": series.counts,
-                "scores": scores,
-                "alarm": None if change is None else {"frame": change.frame, "kind": change.kind},
+                **trace(series, known=known),
             }
             with out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-            sys.stderr.write(f"{kind} {seed}\n")
         yield row
 
 
-def excursions(rows: list[dict[str, Any]], kind: str) -> tuple[list[float], int]:
-    """The highest score of each stretch of frames above a low level, and the number of frames judged.
-
-    One alarm is raised in a stretch: frames in a row that see the same thing are one false alarm.
-    """
-    peaks: list[float] = []
-    frames = 0
-    for row in rows:
-        highest = None
-        for scores in row["scores"]:
-            if kind not in scores:
-                continue
-            frames += 1
-            value = scores[kind]
-            if value > 1.0:
-                highest = value if highest is None else max(highest, value)
-            elif highest is not None:
-                peaks.append(highest)
-                highest = None
-        if highest is not None:
-            peaks.append(highest)
-    return peaks, frames
-
-
-def calibrated(rows: list[dict[str, Any]]) -> dict[str, Table]:
-    """A table for each kind of score, from series without a transition."""
-    # lines that come and lines that go are looked for by one filter with two signs: one table for both
-    found = {}
-    for kinds in (("widths",), ("new lines", "lost lines")):
-        judged = [excursions(rows, kind) for kind in kinds]
-        peaks = [peak for part, _ in judged for peak in part]
-        rare = max(3, min(10, len(peaks) // 3))
-        table = table_of(peaks, sum(frames for _, frames in judged), rarest=rare)
-        found.update(dict.fromkeys(kinds, table))
-    return found
-
-
-def first_alarm(row: dict[str, Any], thresholds: dict[str, float], start: int = 0) -> int | None:
-    """The first frame from `start` on at which a score exceeds its threshold."""
-    for k, scores in enumerate(row["scores"]):
-        if k >= start and any(scores.get(kind, -np.inf) > level for kind, level in thresholds.items()):
-            return k
-    return None
-
-
-def judged(rows: list[dict[str, Any]], tables: dict[str, Table], frames_between: float) -> dict[str, Any]:
-    """False alarms a frame, and of each kind of series the share found and the delay in frames."""
-    thresholds = {k: t.threshold(1.0 / (frames_between * len(SCORES))) for k, t in tables.items()}
-    calm = alarms = 0
-    found: dict[str, dict[str, Any]] = {}
-    for kind in KINDS:
-        delays, early, of = [], 0, 0
-        for row in (r for r in rows if r["kind"] == kind):
-            first = first_alarm(row, thresholds)
-            onset = len(row["scores"]) if kind == "none" else row["onset"]
-            judged_from = next((k for k, s in enumerate(row["scores"]) if s), 0)
-            calm += max(0, (onset if first is None else min(onset, first + 1)) - judged_from)
-            if first is not None and first < onset:
-                alarms += 1
-                early += 1
-                continue
-            of += 1
-            if first is not None:
-                delays.append(first - onset)
-        if kind != "none":
-            found[kind] = {
-                "n": of,
-                "found": len(delays) / max(of, 1),
-                "median_delay": float(np.median(delays)) if delays else None,
-                "early": early,
-            }
-    return {"frames_between": frames_between, "calm_frames": calm, "false_alarms": alarms, "kinds": found}
+def at_rates(rows: list[dict[str, Any]], *, known: bool) -> list[dict[str, Any]]:
+    """What comes of the shipped thresholds at each stated number of frames between false alarms."""
+    kinds: tuple[Kind, ...] = ("lattice",) if known else SCORES
+    return [{"stated": rate, **judged(rows, thresholds(rate, kinds))} for rate in RATES]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--structures", type=Path, help="folder with the parquet tables")
     parser.add_argument("--realdata", type=Path, help="folder of measured patterns, with series/")
-    parser.add_argument("--number", type=int, default=12, help="series of each kind")
-    parser.add_argument("--first", type=int, default=0, help="the first of them: several runs share the work")
-    parser.add_argument("--calm", type=int, default=40, help="series without a transition, to calibrate on")
+    parser.add_argument("--number", type=int, default=24, help="series of each kind of change")
+    parser.add_argument("--calm", type=int, default=120, help="series without a change")
+    parser.add_argument("--known", action="store_true", help="with a known cell: the lattice alone")
     parser.add_argument("--out", type=Path, default=Path("monitor"))
     parser.add_argument("--calibrate", type=Path, metavar="JSON", help="write the table of thresholds here")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     result: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
     if arguments.structures:
         crystals = parents(arguments.structures, 60)
         if arguments.calibrate:
-            calm = [("none", 10_000 + i) for i in range(arguments.calm)]
-            made = list(rows_of(arguments.out / "calm.jsonl", calm, crystals))
-            write_tables(calibrated(made), made, arguments.calibrate)
+            calm = [("none", CALIBRATION + i) for i in range(arguments.calm)]
+            made = list(rows_of(arguments.out / "calibration.jsonl", calm, crystals))
+            write_tables(made, arguments.calibrate)
             return
-        wanted = [
-            (kind, i) for i in range(arguments.first, arguments.first + arguments.number) for kind in KINDS
-        ]
-        rows = list(rows_of(arguments.out / "rows.jsonl", wanted, crystals))
-        from eg_agent.monitor.thresholds import tables
-
-        result["simulated"] = [judged(rows, tables(), rate) for rate in RATES]
+        for known in (False, True)[: 1 + arguments.known]:
+            kinds = ("distortion",) if known else KINDS[1:]
+            wanted = [("none", FRESH + i) for i in range(arguments.calm)]
+            wanted += [(kind, i) for i in range(arguments.number) for kind in kinds]
+            chosen = [c for c in crystals if known_cell(c)] if known else crystals
+            name = "known" if known else "unknown"
+            rows = list(rows_of(arguments.out / f"{name}.jsonl", wanted, chosen, known=known))
+            result[name] = at_rates(rows, known=known)
     if arguments.realdata:
         from tests.bench.monitor_measured import measured
 
@@ -220,17 +176,24 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(result, indent=1) + "\n")
         return
-    for row in result.get("simulated", []):
-        sys.stdout.write(f"{row}\n")
+    for name in ("unknown", "known"):
+        for row in result.get(name, []):
+            told = {k: v for k, v in row.items() if k != "kinds"}
+            sys.stdout.write(f"cell {name}: {told}\n")
+            for kind, part in row["kinds"].items():
+                sys.stdout.write(f"    {kind:15s} {part}\n")
     for name, value in result.get("measured", {}).items():
         sys.stdout.write(f"{name:30s} {value}\n")
 
 
-def write_tables(tables: dict[str, Table], rows: list[dict[str, Any]], path: Path) -> None:
+def write_tables(rows: list[dict[str, Any]], path: Path) -> None:
     """The table that is shipped, with what it was made of."""
+    # lines that come and lines that go are looked for by one filter with two signs: one table for both
+    tables: dict[str, Table] = {"widths": table_for(rows, ("widths",))}
+    tables |= dict.fromkeys(("new lines", "lost lines"), table_for(rows, ("new lines", "lost lines")))
     stored = {
         "made_of": f"{len(rows)} simulated series of {FRAMES} frames without a transition, "
-        "tests/bench/monitor.py --calibrate",
+        f"seeds {rows[0]['seed']} to {rows[-1]['seed']}, tests/bench/monitor.py --calibrate",
         "settings": {"windows": list(MonitorSettings().windows), "before": MonitorSettings().before},
         "tables": {
             kind: {
@@ -245,4 +208,4 @@ def write_tables(tables: dict[str, Table], rows: list[dict[str, Any]], path: Pat
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.monitor")

@@ -1,7 +1,8 @@
-"""The picture of `tests/bench/monitor.py`: delay against false alarms, and the measured series."""
+"""The pictures of `tests/bench/monitor.py`: false alarms and delays on simulated series, CuCr2O4."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +11,90 @@ import numpy as np
 from eg_agent.view import style
 
 COLOURS = ("#2a6f97", "#c8553d", "#588157", "#7d5ba6")
+KNOWN = "#222222"
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Simulated series on the left, CuCr2O4 on the right; what is not there is left out."""
-    simulated, measured = result.get("simulated", []), result.get("measured", {})
-    wide = 2 * bool(simulated) + bool(measured)
-    figure = style.new_figure(3.6 * wide + 0.6, 3.4)
-    axes = list(np.atleast_1d(figure.subplots(1, wide)))
-    if simulated:
-        curves(axes[0], axes[1], simulated)
-    if measured:
-        chromite(axes[-1], measured)
-    figure.tight_layout()
-    style.save(figure, path)
+    """Simulated series in `path`, CuCr2O4 beside it in NAME-cucr2o4; what is not there is left out."""
+    if "unknown" in result or "known" in result:
+        figure = style.new_figure(7.2, 5.6)
+        axes = figure.subplots(2, 2)
+        false_alarms(axes[0, 0], result)
+        found(axes[0, 1], result)
+        delay(axes[1, 0], result, "sudden", "changes at once")
+        delay(axes[1, 1], result, "gradual", "grows over 20 frames")
+        figure.tight_layout()
+        style.save(figure, path)
+    if result.get("measured"):
+        figure = style.new_figure(4.6, 3.6)
+        chromite(figure.subplots(), result["measured"])
+        figure.tight_layout()
+        style.save(figure, path.with_stem(f"{path.stem}-cucr2o4"))
 
 
-def curves(delay: Any, found: Any, rows: list[dict[str, Any]]) -> None:
-    """Median delay and share found against the stated time between false alarms."""
-    kinds = [k for k in (rows[0]["kinds"] if rows else {}) if rows[0]["kinds"][k]["n"]]
-    x = [row["frames_between"] for row in rows]
-    for colour, kind in zip(COLOURS, kinds, strict=False):
-        frames = [row["kinds"][kind]["median_delay"] for row in rows]
-        share = [row["kinds"][kind]["found"] for row in rows]
-        n = max(row["kinds"][kind]["n"] for row in rows)
-        delay.plot(x, [np.nan if f is None else f for f in frames], "o-", ms=3, color=colour, label=kind)
-        found.plot(x, share, "o-", ms=3, color=colour, label=f"{kind} (n = {n})")
-    for axes, label in ((delay, "median delay of those found, frames"), (found, "share found")):
-        axes.set_xscale("log")
-        axes.set_xlabel("stated frames between false alarms", fontsize=9)
-        axes.set_ylabel(label, fontsize=9)
-        axes.set_ylim(bottom=-0.03)
-        style.tidy(axes)
-    found.set_ylim(-0.03, 1.05)
-    found.legend(frameon=False, fontsize=7)
+def curves(result: dict[str, Any]) -> Iterator[tuple[str, str, str, list[dict[str, Any]]]]:
+    """Label, colour, kind and rows of each kind of change, without a cell and with."""
+    for kind, colour in zip(result.get("unknown", [{"kinds": {}}])[0]["kinds"], COLOURS, strict=False):
+        yield kind, colour, kind, result["unknown"]
+    for kind in result.get("known", [{"kinds": {}}])[0]["kinds"]:
+        yield f"{kind}, cell known", KNOWN, kind, result["known"]
+
+
+def false_alarms(axes: Any, result: dict[str, Any]) -> None:
+    """The rate that was counted against the stated one, with its 95 % interval."""
+    for name, colour, label in (("unknown", COLOURS[0], "no cell"), ("known", KNOWN, "cell known, lattice")):
+        rows = result.get(name, [])
+        if not rows:
+            continue
+        stated = np.array([1.0 / row["stated"] for row in rows])
+        rate = np.array([row["rate"] for row in rows])
+        low, high = np.array([row["rate_95"] for row in rows]).T
+        least = 1e-5
+        axes.vlines(stated, np.maximum(low, least), high, color=colour, lw=1)
+        shown = rate > 0
+        axes.plot(stated[shown], rate[shown], "o", ms=3.5, color=colour, label=label)
+        axes.plot(stated[~shown], high[~shown], "_", ms=7, color=colour)
+    ends = np.array([1e-4, 0.2])
+    axes.plot(ends, ends, color="0.6", lw=0.8, ls="--")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(8e-5, 0.3)
+    axes.set_xlabel("stated false alarms a frame", fontsize=9)
+    axes.set_ylabel("counted on fresh series", fontsize=9)
+    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    style.tidy(axes)
+
+
+def found(axes: Any, result: dict[str, Any]) -> None:
+    """Share of all changes found before the series ends."""
+    for label, colour, kind, rows in curves(result):
+        parts = [row["kinds"][kind] for row in rows]
+        n = parts[0]["sudden"]["n"] + parts[0]["gradual"]["n"]
+        share = [(p["sudden"]["found"] + p["gradual"]["found"]) / max(n, 1) for p in parts]
+        axes.plot(
+            [row["stated"] for row in rows], share, "o-", ms=3, lw=1.2, color=colour, label=f"{label} ({n})"
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(-0.03, 1.4)
+    axes.set_yticks([0.0, 0.25, 0.5, 0.75, 1.0])
+    axes.set_xlabel("stated frames between false alarms", fontsize=9)
+    axes.set_ylabel("share found", fontsize=9)
+    axes.legend(frameon=False, fontsize=6.5, ncols=2, loc="upper center")
+    style.tidy(axes)
+
+
+def delay(axes: Any, result: dict[str, Any], how: str, title: str) -> None:
+    """Median delay of those found against the stated frames between false alarms."""
+    for label, colour, kind, rows in curves(result):
+        frames = [row["kinds"][kind][how]["median_delay"] for row in rows]
+        y = [np.nan if f is None else f for f in frames]
+        axes.plot([row["stated"] for row in rows], y, "o-", ms=3, lw=1.2, color=colour, label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=-0.3)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("stated frames between false alarms", fontsize=9)
+    axes.set_ylabel("median delay of those found, frames", fontsize=9)
+    style.tidy(axes)
 
 
 def chromite(axes: Any, measured: dict[str, Any]) -> None:

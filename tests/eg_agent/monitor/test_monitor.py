@@ -11,14 +11,15 @@ from scipy import stats
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.monitor import FrameReport, MonitorSettings, SymmetryMonitor
 from eg_agent.monitor.cause import explained_by
-from eg_agent.monitor.distortion import Distortion, LatticeWatch, strain_between
+from eg_agent.monitor.distortion import Distortion, LatticeWatch, parent_lines, strain_between
 from eg_agent.monitor.lattice_score import cumulative
 from eg_agent.monitor.scores import changed_lines, scan
-from eg_agent.monitor.thresholds import Table, table_of, thresholds
+from eg_agent.monitor.thresholds import Table, thresholds
 from eg_agent.monitor.trend import innovations
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.symmetry import group_of_space_group, setting_of_space_group
 from eg_agent.values import from_json, to_json
+from eg_agent.verify.data import prepare
 
 WAVELENGTH = 1.5406
 GRID = np.arange(15.0, 75.0, 0.03)
@@ -112,9 +113,43 @@ def test_a_distortion_is_seen_in_the_first_frame():
     """At the undistorted cell split lines coincide: they must not be taken for one all the same."""
     rng = np.random.default_rng(8)
     watch = LatticeWatch((4.0, 4.0, 4.0, 90, 90, 90), setting_of_space_group(221))
-    found = {d.way: d for d in watch.frame(cubic(4.0, 0.004, rng=rng))}
+    found = {d.way: d for d in watch.frame(cubic(4.0, 0.002, rng=rng))}
     assert found["tetragonal"].log_evidence > 50.0
     assert found["rhombohedral"].log_evidence < found["tetragonal"].log_evidence
+
+
+def test_split_lines_know_the_line_they_are_part_of():
+    rng = np.random.default_rng(9)
+    watch = LatticeWatch((4.0, 4.0, 4.0, 90, 90, 90), setting_of_space_group(221))
+    data, _ = prepare(cubic(4.0, rng=rng))
+    way = watch.ways[0]
+    whole = watch._lines(way, (4, 4, 4, 90, 90, 90), watch.system, data, WAVELENGTH).head(5)
+    split = watch._lines(way, (4, 4, 4.004, 90, 90, 90), way.child, data, WAVELENGTH)
+    of = parent_lines(split, whole)
+    for line, parent in enumerate(of):
+        for hkl in split.members[split.line == line]:
+            same = whole.members[whole.line == parent] if parent >= 0 else whole.members
+            belongs = any(sorted(np.abs(hkl)) == sorted(np.abs(other)) for other in same)
+            assert belongs == (parent >= 0)
+    assert np.bincount(of[of >= 0]).tolist() == [2, 2, 1, 2, 3], "100, 110, 111, 200, 210 of a cubic lattice"
+
+
+def test_neighbouring_lines_that_move_apart_are_no_news():
+    rng = np.random.default_rng(10)
+    patterns = []
+    for k in range(14):
+        places = [22.0, 30.0, 41.0 - 0.02 * k, 41.5, 52.0, 58.0, 63.0]
+        y = 40.0 + sum(4e3 * np.exp(-0.5 * ((GRID - x) / (0.2 / 2.355)) ** 2) for x in places)
+        patterns.append(
+            Pattern(
+                two_theta=GRID,
+                intensity=rng.poisson(y).astype(float),
+                radiation=Radiation(WAVELENGTH),
+                raw_counts=True,
+            )
+        )
+    monitor, _ = told(patterns)
+    assert monitor.changes == []
 
 
 def test_a_monitor_with_a_cell_alarms_on_the_lattice():
@@ -125,6 +160,8 @@ def test_a_monitor_with_a_cell_alarms_on_the_lattice():
     (change,) = monitor.changes
     assert (change.kind, change.cause, change.since) == ("lattice", "symmetry", 5)
     assert "tetragonal" in change.reason
+    assert monitor.caveat == ""
+    assert SymmetryMonitor(cell=monitor.cell, group=monitor.group).caveat != ""
 
 
 def test_the_cumulative_sum_follows_page():
@@ -190,12 +227,14 @@ def test_thresholds_rise_with_the_time_between_false_alarms():
     )
     assert all(seldom[k] > often[k] for k in seldom)
     assert seldom["lattice"] == pytest.approx(np.log(40_000))
-    drawn = np.random.default_rng(0).exponential(2.0, 500)
-    table: Table = table_of(list(drawn), 5000)
-    for rate in (0.05, 0.01, 0.005):
-        assert np.sum(drawn > table.threshold(rate)) / 5000 == pytest.approx(rate, rel=0.15)
-    # an exponential tail goes on as it is
-    assert table.threshold(1e-4) == pytest.approx(2.0 * np.log(500 / 5000 / 1e-4), rel=0.4)
+
+
+def test_a_table_interpolates_the_logarithm_of_the_rate_and_goes_on_as_its_tail():
+    table = Table(np.array([2.0, 4.0, 8.0]), np.exp([-2.0, -3.0, -5.0]), 1.5)
+    assert table.threshold(float(np.exp(-2.5))) == pytest.approx(3.0)
+    assert table.threshold(float(np.exp(-5.0))) == pytest.approx(8.0)
+    assert table.threshold(float(np.exp(-7.0))) == pytest.approx(8.0 + 2 * 1.5)
+    assert table.threshold(0.9) == pytest.approx(2.0), "no lower than the table reaches"
 
 
 def test_what_cannot_be_a_frame_is_refused_and_the_series_goes_on():
