@@ -67,6 +67,10 @@ def monitor(
         identify the new phase: the agent decides on what to count, as in `identify`, then the series goes on.
     answer_timeout: seconds that the plan waits for the monitor, once a frame; without an answer it goes on.
 
+    A monitor without a cell takes lines that move past each other for a change: the runs then carry this as
+    `eg_monitor_caveat`, and each alarm's reason says it. Where the cell is known, prefer
+    `SymmetryMonitor(MonitorSettings(kinds=("lattice",)), cell=..., group=...)`.
+
     Every frame's metadata: `sample`, `eg_series`, `eg_frame`, `eg_at` (the condition, or seconds since the
     beginning), `eg_limits`, `eg_monitor` (settings), `eg_false_alarm_rate`; the run after an alarm carries
     it as `eg_change`, and decisions on it carry all that those of `identify` carry.
@@ -171,10 +175,14 @@ class _Series:
     def _context(
         self, sample: str | int, lit: dict[str, Any], k: int, at: float, number: int
     ) -> dict[str, Any]:
-        told = getattr(getattr(self.watcher, "monitor", None), "settings", None)
+        monitor = getattr(self.watcher, "monitor", None)
+        told = getattr(monitor, "settings", None)
         watched = {} if told is None else {"eg_monitor": to_dict(told)}
         if told is not None:
             watched["eg_false_alarm_rate"] = 1.0 / told.frames_between_false_alarms
+        caveat = getattr(monitor, "caveat", "")
+        if caveat:
+            watched["eg_monitor_caveat"] = caveat
         return {
             **self.job.context(str(sample), number - k - 1, lit),
             **watched,

@@ -82,6 +82,8 @@ def test_an_alarm_where_the_lines_split_and_nowhere_else(engine, furnace, watche
     assert told[0]["eg_change"]["since"] == COOLING.index(first)
     assert {s["eg_series"] for s in starts} == {starts[0]["eg_series"]}
     assert starts[0]["eg_monitor"]["windows"] == [1, 2, 4, 8]
+    assert "not on the cell" in starts[0]["eg_monitor_caveat"], "without a cell the runs say what that means"
+    assert starts[0]["eg_monitor_caveat"] in change.reason
 
 
 def test_stopping_and_pausing_at_an_alarm(engine, furnace, watcher, starts):
