@@ -128,11 +128,12 @@ class Replayed:
 
 
 def replayed(folder: Path) -> tuple[list[Replayed], dict[str, int]]:
-    """The rows with a known cell that can be replayed, and how many were left out for which reason."""
+    """The rows with a known cell that can be replayed, in an order drawn by the id, and how many rows there
+    are, and were left out for which reason."""
     data = Folder(folder)
     cases = data.cases("known_cell")
     kept = [case for case in cases if case.cell is not None and case.crystal_system != "triclinic"]
-    return [Replayed(data, case) for case in kept], {
+    return sorted((Replayed(data, case) for case in kept), key=lambda one: one.seed), {
         "rows": len(cases),
         "triclinic: a cell leaves one group": sum(case.crystal_system == "triclinic" for case in cases),
     }
