@@ -59,13 +59,28 @@ class _Rhombohedral(MetricSystem):
         return basis
 
 
+class _Hexagonal(MetricSystem):
+    """A hexagonal lattice in orthohexagonal axes: b is the root of three times a, all angles are right."""
+
+    @property
+    def basis(self) -> Floats:
+        basis = np.zeros((6, 2))
+        basis[:2, 0] = 1.0, 1.0 / 3.0
+        basis[2, 1] = 1.0
+        return basis
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Way:
-    """A way to lose symmetry: axes [3, 3], rows the child's axes in the parent's; the child's metric."""
+    """A way to lose symmetry: axes [3, 3], rows the child's axes in the parent's; the child's metric.
+
+    parent: the parent's metric in the child's axes, where it is not that of its own axes.
+    """
 
     name: str
     axes: npt.NDArray[np.int64]
     child: MetricSystem
+    parent: MetricSystem | None = None
 
 
 def ways(system: MetricSystem) -> tuple[Way, ...]:
@@ -79,7 +94,15 @@ def ways(system: MetricSystem) -> tuple[Way, ...]:
             Way("rhombohedral", _IDENTITY, _Rhombohedral("triclinic", "aP", ("aP",))),
         ),
         "tetragonal": (ortho, Way("orthorhombic along the diagonals", _DIAGONAL, _system("orthorhombic"))),
-        "hexagonal": (Way("orthorhombic", _ORTHOHEXAGONAL, _system("orthorhombic")),),
+        "hexagonal": (
+            Way(
+                "orthorhombic",
+                _ORTHOHEXAGONAL,
+                _system("orthorhombic"),
+                # lines that coincide are one, whatever orbits they have in these axes
+                _Hexagonal("orthorhombic", "oP", ("oP",)),
+            ),
+        ),
         "orthorhombic": tuple(mono),
         "monoclinic": (Way("triclinic", _IDENTITY, _system("triclinic")),),
     }
@@ -182,7 +205,7 @@ class LatticeWatch:
     def _weighed(self, way: Way, data: FitData, pattern: Pattern) -> Distortion:
         beam = beam_of(pattern.radiation)
         high, low = self._cells[way.name]
-        parent_system = self.system
+        parent_system = way.parent or self.system
         shapes = self._shapes.get(way.name, (None, None))
         upper = self._lines(way, high, parent_system, data, beam.wavelengths[0]).head(self.max_lines)
         # both fits see the same range: to the foot of the parent's last line

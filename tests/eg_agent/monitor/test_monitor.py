@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gemmi
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -116,6 +117,28 @@ def test_a_distortion_is_seen_in_the_first_frame():
     found = {d.way: d for d in watch.frame(cubic(4.0, 0.002, rng=rng))}
     assert found["tetragonal"].log_evidence > 50.0
     assert found["rhombohedral"].log_evidence < found["tetragonal"].log_evidence
+
+
+@pytest.mark.parametrize("strain", [0.0, 0.004])
+def test_a_hexagonal_lattice_is_followed_in_orthohexagonal_axes(strain):
+    a, c = 4.2, 5.1
+    cell = gemmi.UnitCell(a * (1 + strain), a * np.sqrt(3.0), c, 90, 90, 90)
+    y = np.full(GRID.size, 40.0)
+    for h, k, m in np.ndindex(5, 8, 6):
+        d = cell.calculate_d([h, k, m]) if h + k + m else np.inf
+        if (h + k) % 2 == 0 and 0.5 * WAVELENGTH / d < np.sin(np.radians(37.0)) and np.isfinite(d):
+            angle = 2.0 * np.degrees(np.arcsin(0.5 * WAVELENGTH / d))
+            y += 2e3 * np.exp(-0.5 * ((GRID - angle) / (0.1 / 2.355)) ** 2)
+    counts = np.random.default_rng(11).poisson(y).astype(float)
+    pattern = Pattern(two_theta=GRID, intensity=counts, radiation=Radiation(WAVELENGTH), raw_counts=True)
+    watch = LatticeWatch((a, a, c, 90, 90, 120), setting_of_space_group(191))
+    (found,) = watch.frame(pattern)
+    if strain:
+        assert found.log_evidence > 20.0
+        assert found.cell[1] / found.cell[0] == pytest.approx(np.sqrt(3.0) / (1 + strain), rel=5e-4)
+    else:
+        assert -20.0 < found.log_evidence < 0.0
+        assert found.strain < 1e-3
 
 
 def test_split_lines_know_the_line_they_are_part_of():
