@@ -3,8 +3,8 @@
 20 mixtures of two or three powders, each scanned at a diffractometer for 2 and again for 8 minutes. What
 would the agent have done after the first 2 minutes, with 6 more allowed? It sees the 2-minute scan, with no
 cell; what it asks for is dealt out from the photons of the 8-minute scan, none twice: four points of that
-scan make one of the short scan's. Nothing is invented: what would need more photons than were counted is cut to
-those.
+scan make one of the short scan's. Nothing is invented: what would need more photons than were counted is cut
+to those.
 
 A mixture has no one symmetry. So no answer can be right; what counts is whether the agent says so ("no
 confident match"), names the group of one of the phases, or is sure of another one; whether 6 more minutes
