@@ -80,7 +80,8 @@ def pairs(folder: Path) -> list[Pair]:
     index = pd.read_csv(folder / "index.csv")
     arrays = np.load(folder / "patterns.npz")
     index = index[index.kind == KIND]
-    if index.empty:
+    wavelength = dict(zip(index["id"], index["wavelength"], strict=True))
+    if not wavelength:
         raise BadInput(f"{folder / 'index.csv'} has no rows of the kind {KIND!r}: give the folder of series.")
 
     def pattern(ident: str, seconds: float) -> Pattern:
@@ -88,14 +89,14 @@ def pairs(folder: Path) -> list[Pair]:
         return Pattern(
             two_theta=x,
             intensity=y,
-            radiation=Radiation(float(index[index.id == ident].wavelength.iloc[0])),
+            radiation=Radiation(float(wavelength[ident])),
             counting_time=np.full(x.size, seconds / x.size),
             raw_counts=True,
             source=Source(kind="file", name=ident),
         )
 
     found = []
-    for ident in sorted(index.id[index.id.str.endswith("--2min")]):
+    for ident in sorted(name for name in wavelength if name.endswith("--2min")):
         name = ident.removeprefix("dara_").removesuffix("--2min")
         numbers = [n for part in name.split("-") for n in PHASES[part.split("_")[0]]]
         found.append(
