@@ -177,7 +177,7 @@ class _Series:
     ) -> dict[str, Any]:
         monitor = getattr(self.watcher, "monitor", None)
         told = getattr(monitor, "settings", None)
-        watched = {} if told is None else {"eg_monitor": to_dict(told)}
+        watched: dict[str, Any] = {} if told is None else {"eg_monitor": to_dict(told)}
         if told is not None:
             watched["eg_false_alarm_rate"] = 1.0 / told.frames_between_false_alarms
         caveat = getattr(monitor, "caveat", "")

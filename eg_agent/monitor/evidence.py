@@ -19,7 +19,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import logsumexp
 
 from eg_agent.verify.pawley import Fit, Parameters, Problem, solve
 
@@ -45,7 +44,7 @@ def log_evidence(upper: Fit, lower: Fit, groups: npt.NDArray[np.int64]) -> float
     for place in PLACES:
         problem, parameters = between(upper, lower, place)
         found = _integrated(lower, problem, parameters, groups, whole, 1.0 / spread, DIVISIONS)
-        best = max(best, float(logsumexp(found)) - math.log(len(found)))
+        best = max(best, float(np.logaddexp.reduce(found)) - math.log(len(found)))
     free = lower.parameters.n_free - upper.parameters.n_free
     return best - none - 0.5 * free * math.log(n)
 

@@ -9,6 +9,7 @@ the fixed scan (--scan) and the power that calibrates the posterior (--power): b
 samples, nothing on these rows. Angles and steps that were chosen for copper are scaled to other wavelengths;
 a step is the multiple of the row's own that comes nearest, with the same counting time a degree.
 
+as_stored: what is said of the pattern as it was measured, all of it: about what a strategy can come to.
 Intervals: bootstrap over compounds. Rows are kept in --out, so that a stopped run goes on; --shard 1/2 makes
 every second row only, into the same folder. They are made in an order drawn by the id: the first so many are
 a random part of all.
@@ -34,7 +35,7 @@ from eg_agent.identify import Identifier, IdentifySettings
 from tests.bench.adaptive import Strategy, run
 from tests.bench.adaptive_replay_samples import Replayed, replayed
 from tests.bench.adaptive_report import against, charged, drawn_curve, summary
-from tests.bench.adaptive_strategies import FixedScan, Trial
+from tests.bench.adaptive_strategies import STOP_AT, FixedScan, Outcome, Trial
 
 #: Names that a summary gives the sources of measured patterns: those with fewer rows are one.
 FEWEST = 8
@@ -58,6 +59,28 @@ def described(rows: list[Any], chosen: list[Replayed]) -> list[Any]:
             }
         )
     return out
+
+
+def as_stored(trial: Trial, one: Replayed) -> Outcome:
+    """What is said of the whole pattern, by the same rule to stop; no seconds are counted."""
+    found = trial.identifier.identify(one.folder.pattern(one.case), one.case.cell)
+    group, probability = trial.top(found)
+    return Outcome(0.0, group if probability >= STOP_AT else 0, group, probability)
+
+
+def what_stored(rows: list[Any]) -> dict[str, Any]:
+    """Shares of the patterns as they were measured: answered right and wrong, and the right group leading."""
+
+    def share(name: str) -> float:
+        return float(np.mean([row["stored"][name] == row["group"] for row in rows]))
+
+    answered = float(np.mean([row["stored"]["answer"] > 0 for row in rows]))
+    return {
+        "n": len(rows),
+        "right": share("answer"),
+        "wrong": answered - share("answer"),
+        "leading_group_right": share("leading"),
+    }
 
 
 def replay_summary(
@@ -137,7 +160,14 @@ def main() -> None:
     made = described(run(chosen, strategies, arguments.out / "rows.jsonl", arguments.shard), chosen)
     strategies["everywhere"] = lambda sample: trial.everywhere(sample, scan)
     further = run(chosen[: arguments.others], strategies, arguments.out / "rows.jsonl", arguments.shard)
-    result = {**left_out, **replay_summary(made, described(further, chosen), scan, arguments.power)}
+    by_id = {one.case.id: one for one in chosen}
+    stored: dict[str, Strategy] = {"stored": lambda sample: as_stored(trial, by_id[sample.name])}
+    whole = run(chosen, stored, arguments.out / "stored.jsonl", arguments.shard)
+    result = {
+        **left_out,
+        **replay_summary(made, described(further, chosen), scan, arguments.power),
+        "as_stored": what_stored(whole),
+    }
     if arguments.picture:
         drawn_curve(made, arguments.picture, "measured patterns, counted anew")
     if arguments.json:

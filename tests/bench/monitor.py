@@ -49,7 +49,7 @@ CALIBRATION, FRESH = 100_000, 200_000
 #: Small enough that a frame takes a fraction of a second to simulate.
 MOST_ATOMS, MOST_VOLUME = 28, 600.0
 #: Frames between false alarms that the curve is drawn over.
-RATES = (10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
+RATES = (20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0)
 
 
 def parents(folder: Path, number: int) -> list[Crystal]:

@@ -37,9 +37,12 @@ def calm_until(row: Row) -> int:
 
 
 def exposure(rows: Sequence[Row], thresholds: dict[str, float]) -> tuple[int, int]:
-    """False alarms, and frames judged without a change until the first alarm of each series."""
+    """False alarms, and frames judged without a change until the first alarm of each series.
+
+    Series of one seed are the same until something happens: they count once.
+    """
     alarms = frames = 0
-    for row in rows:
+    for row in {row["seed"]: row for row in rows}.values():
         begin = next((k for k, scores in enumerate(row["scores"]) if scores), len(row["scores"]))
         first, end = first_alarm(row, thresholds), calm_until(row)
         false = first is not None and first < end
