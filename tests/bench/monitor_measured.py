@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from eg_agent.errors import BadPattern
 from eg_agent.monitor import MonitorSettings, SymmetryMonitor
 from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.symmetry import group_of_space_group
@@ -102,7 +103,7 @@ def thinned(folder: Path, frames: int = 16) -> dict[str, Any]:
     index = pd.read_csv(folder / "series" / "index.csv")
     arrays = np.load(folder / "series" / "patterns.npz")
     long = index[index.kind.str.contains("scan pair") & index.id.str.contains("8")]
-    alarms = judged = 0
+    alarms = judged = refused = 0
     rng = np.random.default_rng(7)
     for ident in list(long.id)[:6]:
         x, y = arrays[ident].astype(np.float64)
@@ -112,15 +113,17 @@ def thinned(folder: Path, frames: int = 16) -> dict[str, Any]:
             part = rng.binomial(np.maximum(left, 0), 1.0 / (frames - k))
             left = left - part
             grown = 2.0 * np.degrees(np.arcsin(np.sin(np.radians(0.5 * x)) / (1.0 + 1e-4 * k)))
-            monitor.ingest(
-                Pattern(
-                    two_theta=x,
-                    intensity=np.round(np.interp(x, grown, part.astype(np.float64))),
-                    radiation=Radiation(1.5406),
-                    raw_counts=True,
-                ),
-                float(k),
+            frame = Pattern(
+                two_theta=x,
+                intensity=np.round(np.interp(x, grown, part.astype(np.float64))),
+                radiation=Radiation(1.5406),
+                raw_counts=True,
             )
+            try:
+                monitor.ingest(frame, float(k))
+            except BadPattern:  # points that happen to be equal at the top look saturated
+                refused += 1
+                continue
             judged += k >= 3
         alarms += len(monitor.changes)
-    return {"frames_judged": judged, "false_alarms": alarms}
+    return {"frames_judged": judged, "refused": refused, "false_alarms": alarms}
