@@ -49,7 +49,7 @@ def series(folder: Path) -> dict[str, tuple[list[Pattern], list[float]]]:
             )
         return out
 
-    cold = index[index.id.str.startswith("cucr2o4")].sort_values("T_K")
+    cold = index.loc[index.id.str.startswith("cucr2o4"), :].sort_values(by="T_K")
     warm_ids, kelvin = list(cold.id), [float(t) for t in cold.T_K]
     chrome = patterns(warm_ids)
     found = {
