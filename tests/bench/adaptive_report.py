@@ -168,7 +168,7 @@ def drawn_curve(rows: list[Any], path: Path, said: str = "held-out simulated sam
     grid = np.geomspace(60.0, BUDGET, 200)
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 3.6), sharex=True, constrained_layout=True)
     for name, (label, colour, style) in names.items():
-        if not rows or name not in rows[0]:
+        if not rows or not all(name in row for row in rows):
             continue
         sure, done = np.zeros((2, len(rows), grid.size))
         for i, row in enumerate(rows):
