@@ -71,8 +71,7 @@ class Shift:
             per_point += 0.005
         for number, at in enumerate(self.at):
             self._to(number)
-            at.step = STEP_OF_SHARES
-            at.angles = at.angles[::2]
+            at.angles, at.step, at.coarser = at.sample.axis(STEP_OF_SHARES)
             self.spent += at.measure((RANGE_OF_SHARES,), per_point)
             self._look(number)
         return self.summary()
