@@ -45,17 +45,15 @@ def completed(pattern: Pattern, cell: Cell | None) -> Pattern:
     x, y = pattern.two_theta, pattern.intensity
     step = float(np.median(np.diff(x)))
     lines = _angles(cell, pattern, float(x[-1]))
+    ends = np.concatenate([[-np.inf], lines, [np.inf]])
     rng = np.random.default_rng(0xB41D6E)
     new_x, new_y = [], []
     covered = [list(pattern.covered[0])]
     for low, high in pattern.covered[1:]:
         left, right = covered[-1][1], low
         angle = np.arange(left + step, right - 0.5 * step, step)
-        near = np.searchsorted(lines, angle)
-        distance = np.minimum(
-            np.abs(lines[np.clip(near, 0, lines.size - 1)] - angle),
-            np.abs(lines[np.clip(near - 1, 0, lines.size - 1)] - angle),
-        )
+        near = np.searchsorted(ends, angle)
+        distance = np.minimum(ends[near] - angle, angle - ends[near - 1])
         # lines inside the windows were measured: their tails are bridged
         ours = np.searchsorted(lines, right) > np.searchsorted(lines, left)
         if ours and bool(np.any(distance < NEAR)):

@@ -68,11 +68,9 @@ def test_the_same_command_goes_on(tmp_path, corpus):
     [
         (["--config", "huge"], "unknown configuration"),
         (["--patterns", "5", "--seconds", "5"], "exactly one budget"),
-        (["--patterns", "-5"], "exactly one budget"),
         (["--seconds", "nan"], "exactly one budget"),
         (["--seconds", "inf"], "exactly one budget"),
         (["--patterns", "8", "--minutes", "nan"], "greater than 0"),
-        (["--batch", "0"], "greater than 0"),
         (["--device", "cuda:7"], "CUDA"),
         (["--until", "yesterday"], "not a time"),
         (["--until", "2001-01-01T00:00"], "has passed"),
@@ -85,6 +83,15 @@ def test_wrong_use_is_one_line(tmp_path, corpus, arguments, message):
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not (tmp_path / "run" / "state").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--patterns", "-5"], ["--batch", "0"]])
+def test_numbers_that_mean_nothing_are_wrong_usage(tmp_path, corpus, arguments):
+    result = fit(corpus, tmp_path / "run", *arguments)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{arguments[0]}'" in result.output
+    assert "greater than" in result.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_exit_status_and_standard_error(tmp_path):

@@ -102,8 +102,6 @@ def test_a_folder_of_other_settings_is_refused_untouched(tmp_path, corpus):
     [
         (["--count", "10"], "give --corpus FILE"),
         (["--count", "10", "--corpus", "none.npz"], "there is no corpus"),
-        (["--count", "0", "--corpus", "CORPUS"], "at least 1"),
-        (["--count", "10", "--corpus", "CORPUS", "--workers", "0"], "at least 1"),
         (["--count", "10", "--corpus", "CORPUS", "--stage", "stage9"], "unknown stage 'stage9'"),
         (["--count", "10", "--corpus", "CORPUS", "--start", "90", "--end", "5"], "two_theta_min"),
         (["--count", "10", "--corpus", "CORPUS", "--source", "random"], "takes no --corpus"),
@@ -120,6 +118,16 @@ def test_bad_input_writes_nothing(tmp_path, corpus, arguments, message):
     assert result.exit_code != 0
     assert isinstance(result.exception, BadInput)
     assert message in str(result.exception)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--count", "--workers"])
+def test_numbers_that_mean_nothing_are_wrong_usage(tmp_path, corpus, option):
+    out = tmp_path / "out"
+    arguments = ["simulate", "--out", str(out), "--corpus", str(corpus), "--count", "10", option, "0"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.output
     assert not out.exists()
 
 

@@ -82,6 +82,12 @@ def test_a_gap_that_a_line_is_near_to_is_bridged(whole: Pattern) -> None:
     assert np.diff(full.two_theta).max() < 1.5 * STEP
 
 
+def test_where_the_lattice_has_no_line_all_gaps_are_bridged(whole: Pattern) -> None:
+    """Below the first line, at 19 degrees."""
+    full = completed(cut(whole, ((10.0, 11.0), (12.0, 13.0))), CELL)
+    assert full.covered == ()
+
+
 def test_without_a_cell_or_windows_nothing_is_known_of_gaps(whole: Pattern) -> None:
     part = cut(whole, ((10.0, 30.7), (35.3, 70.0)))
     assert completed(part, None) is part

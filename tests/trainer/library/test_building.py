@@ -145,13 +145,20 @@ def test_the_command_takes_a_corpus(corpus: Corpus, tmp_path: Path) -> None:
         ["--out", "x.npz"],
         ["--out", "x.npz", "--structures", ".", "--corpus", "c.npz"],
         ["--out", "x.npz", "--structures", ".", "--split", "train"],
-        ["--out", "x.npz", "--structures", ".", "--rows", "0"],
         ["--out", "x.npz", "--corpus", "/no/such/corpus.npz"],
     ],
 )
 def test_wrong_usage_is_one_sentence(words: list[str], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert isinstance(CliRunner().invoke(app, ["library", *words]).exception, BadInput)
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_no_rows_are_wrong_usage(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["library", "--out", "x.npz", "--structures", ".", "--rows", "0"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--rows'" in result.output
     assert not (tmp_path / "x.npz").exists()
 
 
