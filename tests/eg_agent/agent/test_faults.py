@@ -117,6 +117,9 @@ def test_tiled_is_killed_in_the_middle_of_a_scan_and_comes_back(engine, tmp_path
         (row,) = rows(agent.ledger.path, DecisionRow)
         assert (row.runs, row.pattern_from, row.problem) == ((uid,), "journal", "")
         assert row.identification.measured.points == 50
+        until(
+            lambda: not agent.writer.state.connected
+        )  # away for so short a time that nobody saw it is no fault
         server.start()
         until(lambda: agent.writer.wait_written(uid, 5.0))
         assert from_uri(uri)[uid].metadata["stop"]["exit_status"] == "success"
