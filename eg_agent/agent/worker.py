@@ -7,10 +7,10 @@ without a main guard would run its scans twice.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import json
+import logging
 import os
 import sys
 import threading
@@ -31,6 +31,8 @@ from eg_agent.records.child import answers
 from eg_agent.records.ledger import Policy, for_record
 from eg_agent.records.run_data import NotAPattern
 from eg_agent.values import from_dict, from_json, to_dict, to_json
+
+_log = logging.getLogger(__name__)
 
 Cell = tuple[float, float, float, float, float, float]
 
@@ -70,9 +72,11 @@ def _rehearse(identifier: Identifies) -> None:
     pattern = Pattern(
         two_theta, counts, Radiation(wavelength), counting_time=np.ones(two_theta.size), raw_counts=True
     )
-    with contextlib.suppress(Exception):  # a real pattern will say what is wrong
+    try:
         answer = identifier.identify(pattern, (a, a, a, 90.0, 90.0, 90.0))
         Policy().decider().decide(for_record(answer), State(sample=""), run_uid="", mode="observe")
+    except Exception:  # the same with a real pattern is an answer of its own, with the reason
+        _log.warning("the rehearsal failed", exc_info=True)
 
 
 def resolve(path: str) -> Callable[..., Any]:

@@ -27,8 +27,6 @@ from eg_agent.verify.metric import (
 
 Floats = npt.NDArray[np.float64]
 
-#: Degrees around a line of the lattice that are not bridged: it may be there, and was not measured.
-NEAR = 0.5
 #: Points at the edge of a window whose mean is taken for the background there.
 EDGE = 6
 
@@ -45,18 +43,14 @@ def completed(pattern: Pattern, cell: Cell | None) -> Pattern:
     x, y = pattern.two_theta, pattern.intensity
     step = float(np.median(np.diff(x)))
     lines = _angles(cell, pattern, float(x[-1]))
-    ends = np.concatenate([[-np.inf], lines, [np.inf]])
     rng = np.random.default_rng(0xB41D6E)
     new_x, new_y = [], []
     covered = [list(pattern.covered[0])]
     for low, high in pattern.covered[1:]:
         left, right = covered[-1][1], low
         angle = np.arange(left + step, right - 0.5 * step, step)
-        near = np.searchsorted(ends, angle)
-        distance = np.minimum(ends[near] - angle, angle - ends[near - 1])
-        # lines inside the windows were measured: their tails are bridged
-        ours = np.searchsorted(lines, right) > np.searchsorted(lines, left)
-        if ours and bool(np.any(distance < NEAR)):
+        # a line inside a window was measured, and its tail is bridged; one in the gap was not
+        if np.searchsorted(lines, right) > np.searchsorted(lines, left):
             covered.append([low, high])
             continue
         before, after = np.flatnonzero(x <= left + 1e-6)[-EDGE:], np.flatnonzero(x >= right - 1e-6)[:EDGE]

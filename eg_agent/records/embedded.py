@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -138,9 +139,10 @@ def _serve() -> None:
         api_key=settings["api_key"],
         readable_storage=settings["readable_storage"] or None,
     ) as server:
-        # It only makes writing slow; a Tiled that is made otherwise serves as well.
-        with contextlib.suppress(Exception):
+        try:
             _spare_the_index(server.storage)
+        except Exception:  # a Tiled that is made otherwise serves as well: writing may be slow
+            logging.getLogger(__name__).warning("Tiled's index stays where it is", exc_info=True)
         sys.stdout.write(json.dumps({"uri": server.uri}) + "\n")
         sys.stdout.flush()
         sys.stdin.read()

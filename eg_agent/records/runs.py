@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from eg_agent.errors import EgAgentError
@@ -189,6 +188,7 @@ class _Run:
         self._client = client
         self._head = head
         self.metadata = {"start": head.start, "stop": head.stop}
+        self._streams: dict[str, _Stream] = {}
 
     def __contains__(self, stream: str) -> bool:
         try:
@@ -197,9 +197,11 @@ class _Run:
             return False
         return True
 
-    @cache  # noqa: B019 - one object a reading, gone with it
     def __getitem__(self, stream: str) -> _Stream:
-        return _Stream(self._client, self._head.uid, stream, self._client[self._head.uid, stream])
+        if stream not in self._streams:
+            node = self._client[self._head.uid, stream]
+            self._streams[stream] = _Stream(self._client, self._head.uid, stream, node)
+        return self._streams[stream]
 
 
 class _Stream:

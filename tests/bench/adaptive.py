@@ -41,6 +41,8 @@ from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
 from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Drawn, draw
 from tests.bench.adaptive_strategies import FixedScan, Outcome, Sample, Trial, fitted_power
+from tests.bench.telling import shard as shard_of
+from tests.bench.telling import some, tell
 
 Strategy = Callable[[Sample], Outcome]
 
@@ -57,14 +59,16 @@ class Made(Protocol):
     def sample(self) -> Sample: ...
 
 
-def run(drawn: Sequence[Made], strategies: dict[str, Strategy], out: Path, shard: str = "1/1") -> list[Any]:
+def run(
+    drawn: Sequence[Made], strategies: dict[str, Strategy], out: Path, shard: tuple[int, int] = (1, 1)
+) -> list[Any]:
     """A row a sample; what `out` (any file of its stem) has of it is not made again."""
     known: dict[int, dict[str, Any]] = {}
     for path in sorted(out.parent.glob(f"{out.stem}*.jsonl")):
         for line in path.read_text().splitlines():
             row = json.loads(line)
             known.setdefault(row["seed"], {}).update(row)
-    part, parts = (int(v) for v in shard.split("/"))
+    part, parts = shard
     rows = []
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_stem(f"{out.stem}-{part}-of-{parts}").open("a") as file:
@@ -84,7 +88,9 @@ def run(drawn: Sequence[Made], strategies: dict[str, Strategy], out: Path, shard
     return rows
 
 
-def tuned(drawn: list[Drawn], trial: Trial, out: Path, shard: str) -> tuple[FixedScan, float, list[Any]]:
+def tuned(
+    drawn: list[Drawn], trial: Trial, out: Path, shard: tuple[int, int]
+) -> tuple[FixedScan, float, list[Any]]:
     """The fixed scan with the least mean time on the tuning samples, and the power that calibrates."""
     scans = [FixedScan(seconds, end) for end in ENDS for seconds in TIMES]
 
@@ -119,13 +125,13 @@ def cheapest(rows: list[Any], scans: list[FixedScan], power: float) -> FixedScan
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--structures", type=Path, required=True, help="folder with the parquet tables")
-    parser.add_argument("--number", type=int, default=200)
-    parser.add_argument("--tuning", type=int, default=40, help="other samples, for the fixed scan")
+    parser.add_argument("--number", type=some, default=200)
+    parser.add_argument("--tuning", type=some, default=40, help="other samples, for the fixed scan")
     parser.add_argument("--others", type=int, default=200, help="samples for random and everywhere, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, default=Path("adaptive"))
-    parser.add_argument("--shard", default="1/1", help="I/N: make every N-th row only")
+    parser.add_argument("--shard", type=shard_of, default=(1, 1), help="I/N: make every N-th row only")
     parser.add_argument("--overhead", type=float, default=COSTS.overhead, help="seconds a measurement")
     parser.add_argument("--move", type=float, default=COSTS.move_per_point, help="seconds a point")
     parser.add_argument("--picture", type=Path, help="draw the posterior against time")
@@ -149,11 +155,7 @@ def main() -> None:
     result = summary(made, further, scan, power)
     if arguments.picture:
         drawn_curve(further or made, arguments.picture)
-    if arguments.json:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-        return
-    for name, value in result.items():
-        sys.stdout.write(f"{name:26s} {value}\n")
+    tell(result, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ a random part of all.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -32,10 +31,12 @@ if __name__ == "__main__":
 import numpy as np
 
 from eg_agent.identify import Identifier, IdentifySettings
+from eg_agent.reporting import reported
 from tests.bench.adaptive import Strategy, run
 from tests.bench.adaptive_replay_samples import Replayed, replayed
 from tests.bench.adaptive_report import against, charged, drawn_curve, summary
 from tests.bench.adaptive_strategies import STOP_AT, FixedScan, Outcome, Trial
+from tests.bench.telling import positive, shard, some, tell
 
 #: Names that a summary gives the sources of measured patterns: those with fewer rows are one.
 FEWEST = 8
@@ -130,8 +131,8 @@ def thinned(row: Any) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with index.csv and patterns.npz")
-    parser.add_argument("--number", type=int, help="the first so many rows only")
-    parser.add_argument("--others", type=int, help="rows for counting everywhere, at most")
+    parser.add_argument("--number", type=some, help="the first so many rows only")
+    parser.add_argument("--others", type=some, help="rows for counting everywhere, at most")
     parser.add_argument(
         "--scan",
         type=float,
@@ -140,10 +141,12 @@ def main() -> None:
         metavar=("SECONDS", "END", "STEP"),
         help="the fixed scan that adaptive.py tuned: seconds a point, last angle and step in degrees",
     )
-    parser.add_argument("--power", type=float, default=0.8, help="of the posterior, as adaptive.py fits it")
+    parser.add_argument(
+        "--power", type=positive, default=0.8, help="of the posterior, as adaptive.py fits it"
+    )
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, default=Path("adaptive-replay"))
-    parser.add_argument("--shard", default="1/1", help="I/N: make every N-th row only")
+    parser.add_argument("--shard", type=shard, default=(1, 1), help="I/N: make every N-th row only")
     parser.add_argument("--picture", type=Path, help="draw the posterior against time")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -170,12 +173,8 @@ def main() -> None:
     }
     if arguments.picture:
         drawn_curve(made, arguments.picture, "measured patterns, counted anew")
-    if arguments.json:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-        return
-    for name, value in result.items():
-        sys.stdout.write(f"{name:26s} {value}\n")
+    tell(result, as_json=arguments.json)
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.adaptive_replay")

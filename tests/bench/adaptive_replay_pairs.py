@@ -37,8 +37,10 @@ from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.records.merging import merge
+from eg_agent.reporting import reported
 from eg_agent.symmetry import group_of_space_group
 from tests.bench.adaptive_samples import Windows
+from tests.bench.telling import some, tell
 
 KIND = "mixture scan pair (2min/8min)"
 #: Seconds of the two scans, and how much longer the long one counted a degree: 12.495 s in each of 8,282
@@ -239,7 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--index-seconds", type=float, default=20.0, help="to look for a cell; 0: network alone"
     )
-    parser.add_argument("--number", type=int, help="the first so many pairs only")
+    parser.add_argument("--number", type=some, help="the first so many pairs only")
     parser.add_argument("--prior", default="inorganic")
     parser.add_argument("--rows", type=Path, help="write what was said of each pair")
     parser.add_argument("--json", action="store_true")
@@ -253,12 +255,8 @@ def main() -> None:
     result = summary(rows)
     if arguments.rows:
         arguments.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    if arguments.json:
-        sys.stdout.write(json.dumps(result, indent=1) + "\n")
-        return
-    for name, value in result.items():
-        sys.stdout.write(f"{name:36s} {value}\n")
+    tell(result, as_json=arguments.json, width=36)
 
 
 if __name__ == "__main__":
-    main()
+    reported(main, "tests.bench.adaptive_replay_pairs")

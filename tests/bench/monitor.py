@@ -149,6 +149,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    if not arguments.structures and not arguments.realdata:
+        parser.error("give --structures for simulated series, --realdata for measured ones, or both.")
     result: dict[str, Any] = {}
     if arguments.structures:
         crystals = parents(arguments.structures, 60)

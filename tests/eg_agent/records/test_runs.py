@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 
@@ -12,7 +13,7 @@ from tiled.client import from_uri
 
 from eg_agent.records import read_pattern
 from eg_agent.records.catalog import Wakes
-from eg_agent.records.runs import RunHead, Runs, TiledAway
+from eg_agent.records.runs import RunHead, Runs, TiledAway, _Run
 
 
 @pytest.fixture
@@ -42,6 +43,15 @@ def test_runs_are_found_by_what_they_are_for_and_read(tiled_uri, measured):
     assert head is not None
     assert (head.attempt, head.shift, head.sample, head.ended) == (2, ident, "a", True)
     assert runs.pattern(head).uid == read_pattern(from_uri(tiled_uri)[second]).uid
+
+
+def test_a_reading_is_gone_when_it_is_done(tiled_uri, measured):
+    runs = Runs(tiled_uri)
+    head = runs.head(measured[1][1])
+    assert head is not None
+    runs.pattern(head)
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, _Run)]
 
 
 def test_a_cell_in_the_metadata_counts_when_it_is_one(tiled_uri, measured):
