@@ -113,6 +113,7 @@ def test_a_zero_shift_is_found_with_the_cell(name: str, zero: float) -> None:
     assert best.zero_shift == pytest.approx(zero, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tP rutile", "hR corundum", "oP aragonite", "mC diopside"])
 def test_lines_of_an_impurity_are_left_over(name: str) -> None:
     lattice, space_group, cell = SUBSTANCES[name]
@@ -290,6 +291,7 @@ def test_what_is_known_of_lattices_weighs_and_orders() -> None:
             lattice_prior(wrong)
 
 
+@pytest.mark.slow
 def test_lines_of_kbeta_are_set_aside() -> None:
     _, space_group, cell = SUBSTANCES["oP aragonite"]
     clean = measured(space_group, cell, counts=40000)

@@ -175,6 +175,7 @@ def test_probabilities_that_are_missing_count_as_zero(fitted) -> None:
     picture.draw(pattern, replace(identification, log_probability=holes))
 
 
+@pytest.mark.slow
 def test_pictures_in_threads_and_without_pyplot(fitted, network_only, tmp_path: Path) -> None:
     jobs = [(answer, tmp_path / f"{i}.png") for i, answer in enumerate([fitted, network_only] * 2)]
     with ThreadPoolExecutor(4) as pool:

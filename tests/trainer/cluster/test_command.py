@@ -39,6 +39,7 @@ def without_ray(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_without_ray_installed_one_process_trains(tmp_path, corpus):
     common = ("fit", "--corpus", str(corpus), "--out", str(tmp_path / "run"), "--config", "tiny")
     done = without_ray(*common, "--patterns", "16", "--part-mib", "0.1", "--minutes", "9")
