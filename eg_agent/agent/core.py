@@ -172,6 +172,7 @@ class Core:
                 raise
             problem = _joined(problem, measured.without_tiled, str(error))
             return _Found(self._state(measured, None), "none", problem)
+        self._told(message)
         if "not_a_pattern" in message:
             raise NotAPattern(message["not_a_pattern"])
         if "unreadable" in message:
@@ -205,10 +206,16 @@ class Core:
         except WorkerFailed as error:
             found.problem = _joined(problem, str(error))
         else:
+            self._told(message)
             found.identification = from_dict(Identification, message["identification"])
             found.decision = from_dict(Decision, message["decision"])
         page.pattern = whole
         return found
+
+    def _told(self, message: dict[str, Any]) -> None:
+        """Record which checkpoints the worker took up, or did not, before it gave this answer."""
+        for text in message.get("told", ()):
+            self.write(NoteRow("checkpoint", text))
 
     def _state(self, measured: Measurement, pattern: Pattern | None) -> State:
         seconds = measured.seconds

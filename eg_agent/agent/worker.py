@@ -16,8 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any, Protocol
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,8 +36,20 @@ _log = logging.getLogger(__name__)
 
 Cell = tuple[float, float, float, float, float, float]
 
+#: Seconds between two looks for a checkpoint promoted in the meantime, while there is nothing to do.
+_IDLE = 2.0
+
 #: Where the identifier comes from when nothing else is said.
 DEFAULT_IDENTIFIER = "eg_agent.agent.worker:default_identifier"
+
+
+@runtime_checkable
+class Follows(Protocol):
+    """An identifier whose checkpoint may change between two answers (`eg_agent.identify.following`)."""
+
+    def refresh(self) -> bool: ...
+
+    def take_told(self) -> list[str]: ...
 
 
 class Identifies(Protocol):
@@ -51,11 +63,20 @@ def default_identifier(
 ) -> Identifies:
     """The identifier with a checkpoint and a prior by name or path, as in `eg_agent.identify.Identifier`.
 
+    checkpoint: a folder of promoted checkpoints is followed: what is promoted later answers from then on.
     index_seconds: for looking for a cell where none is given; 0: not at all.
     """
     from eg_agent.identify import Identifier, IdentifySettings
+    from eg_agent.model.promoted import is_promoted
 
-    found = Identifier(checkpoint, prior, IdentifySettings(index_seconds=index_seconds))
+    settings = IdentifySettings(index_seconds=index_seconds)
+    found: Identifies
+    if is_promoted(checkpoint):
+        from eg_agent.identify.following import FollowingIdentifier
+
+        found = FollowingIdentifier(checkpoint, prior, settings)
+    else:
+        found = Identifier(checkpoint, prior, settings)
     _rehearse(found)
     return found
 
@@ -112,7 +133,19 @@ class Brain:
         self._readings = readings
         self._last: tuple[str, Identification] | None = None
 
+    def refresh(self) -> None:
+        """Take up a checkpoint that was promoted in the meantime, where the identifier follows one."""
+        if isinstance(self._identifier, Follows) and self._identifier.refresh():
+            self._last = None  # the next answer is the new checkpoint's
+
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Read, identify, decide; `told` says what became of checkpoints since the last answer."""
+        self.refresh()
+        answer = self._answer(question)
+        told = self._identifier.take_told() if isinstance(self._identifier, Follows) else []
+        return {**answer, "told": told} if told else answer
+
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """Read, identify, decide. The decider sees the identification as the ledger will hold it.
 
         Runs that hold no pattern, or none that can be read, are an answer, too: `not_a_pattern`,
@@ -189,7 +222,11 @@ def main() -> None:
     brain = Brain(identifier, readings)
     say({"ready": time.monotonic() - started})
     while True:
-        question = json.loads(lines.get())
+        try:
+            question = json.loads(lines.get(timeout=_IDLE))
+        except Empty:
+            brain.refresh()
+            continue
         try:
             say({"id": question["id"], **brain.answer(question)})
         except Exception as error:

@@ -31,6 +31,7 @@ from eg_agent.model.conformal import ConformalSets
 from eg_agent.model.fusion import Calibration, LibraryWeights
 from eg_agent.model.network import N_GROUPS, Network, NetworkConfig
 from eg_agent.model.novelty import NoveltyReference
+from eg_agent.model.promoted import Promoted, is_promoted
 from eg_agent.values import VALUE_CONFIG, from_json, to_json
 
 #: Version of the card's layout. A card with a greater one was written by a newer eg-agent.
@@ -56,6 +57,8 @@ class Card:
     held_out: figures on simulated patterns of structures that were not trained on.
     benchmark: rows of `eg-train benchmark`, by name of the data; empty until they were made.
     limits: what not to use it for.
+    promotion: of a checkpoint that was trained further on verified runs: whom it was judged against, by which
+        gates, with what result, and the runs (`eg-train retrain`); empty for others.
     created: date (UTC). code: version of eg-agent that wrote it.
     weights_sha256: of the weights file; its first 16 digits are `hash`.
     """
@@ -84,6 +87,7 @@ class Card:
     held_out: dict[str, float] = field(default_factory=dict)
     benchmark: dict[str, Any] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    promotion: dict[str, Any] = field(default_factory=dict)
     created: str = ""
     code: str = ""
     weights_sha256: str = ""
@@ -104,11 +108,17 @@ def shipped_names() -> tuple[str, ...]:
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """Path of the card of a shipped checkpoint (by name) or of a file (.json, .safetensors or neither)."""
+    """Path of the card of a shipped checkpoint (by name) or of a file (.json, .safetensors or neither).
+
+    A folder with promoted checkpoints gives the one that counts now (`eg_agent.model.promoted`).
+    """
     name = str(name_or_path)
     if name in shipped_names():
         return Path(str(resources.files("eg_agent.model").joinpath("checkpoints", f"{name}.json")))
     path = Path(name)
+    if is_promoted(path):
+        promoted = Promoted(path)
+        return promoted.card(promoted.pointer().current)
     card = (
         path if path.suffix == ".json" else path.with_name(path.name.removesuffix(".safetensors") + ".json")
     )
@@ -209,8 +219,9 @@ def read_card(name_or_path: str | Path) -> Card:
 
 def load_checkpoint(name_or_path: str | Path, *, device: str | torch.device = "cpu") -> tuple[Network, Card]:
     """The network in evaluation mode, fp32, and its card. Raises BadInput for a damaged or foreign pair."""
-    card = read_card(name_or_path)
-    path = find_checkpoint(name_or_path).with_suffix(".safetensors")
+    card_path = find_checkpoint(name_or_path)  # once: a promoted folder may change its mind in between
+    card = read_card(card_path)
+    path = card_path.with_suffix(".safetensors")
     tensors = read_weights(path, card.weights_sha256)
     network = Network(card.architecture)
     load_weights(network, tensors, str(path))

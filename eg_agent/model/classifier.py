@@ -13,7 +13,7 @@ import torch
 
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput, BadPattern
-from eg_agent.model.checkpoint import Card, load_checkpoint, load_composition
+from eg_agent.model.checkpoint import Card, find_checkpoint, load_checkpoint, load_composition
 from eg_agent.model.composition import CompositionHead, chemistry
 from eg_agent.model.conformal import closed_set
 from eg_agent.model.fusion import Calibration, ambiguity, apply
@@ -65,6 +65,7 @@ class Classifier:
         prior: "mineral", "inorganic", "uniform", or a file of 99 weights (`eg_agent.model.log_prior`);
         "fitted" is the one that was fitted with the calibration, where the card has it.
         """
+        checkpoint = find_checkpoint(checkpoint)  # once: a promoted folder may change its mind in between
         network, card = load_checkpoint(checkpoint, device=device)
         values = np.array(card.log_prior) if prior == "fitted" and card.log_prior else log_prior(prior)
         head = load_composition(checkpoint, card, device=device)

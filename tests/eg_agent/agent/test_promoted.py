@@ -1,0 +1,75 @@
+"""A running agent takes up a promoted checkpoint between two answers, keeps the old one when the new one is
+broken, and goes back; each row of the ledger says which checkpoint answered."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import bluesky.plans as bp
+import pytest
+
+from eg_agent.agent import Agent
+from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
+from eg_agent.model.promoted import Promoted
+from eg_agent.records import DecisionRow, NoteRow, read_ledger
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def saved(folder: Path, seed: int) -> Path:
+    import torch
+
+    torch.manual_seed(seed)
+    config = NetworkConfig(
+        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
+    )
+    path = folder / f"seed-{seed}.json"
+    save_checkpoint(path, Network(config), Card(f"seed-{seed}", config, tuple([-math.log(99.0)] * 99)))
+    return path
+
+
+def test_without_a_restart(tmp_path, engine, random_checkpoint):
+    from beamline import TraceDetector
+
+    promoted = Promoted(tmp_path / "promoted")
+    first = promoted.promote(random_checkpoint)
+    agent = Agent(
+        records=tmp_path / "records",
+        identifier_settings={"checkpoint": str(promoted.folder)},
+        time_limit=120.0,
+        live=None,
+        announce=None,
+        listeners=(),
+    )
+    engine.subscribe(agent)
+
+    def measure() -> None:
+        engine(bp.count([TraceDetector(name="det")]))
+        assert agent.wait(240)
+
+    try:
+        measure()
+        second = promoted.promote(saved(tmp_path, 2), "better on recent runs")
+        measure()
+        third = promoted.promote(saved(tmp_path, 3))
+        weights = promoted.card(third).with_suffix(".safetensors")
+        weights.write_bytes(weights.read_bytes()[:-1])
+        measure()
+        promoted.back(first.hash)
+        measure()
+        assert agent._core.worker.starts == 1  # the same process gave all answers
+    finally:
+        agent.close(timeout=5)
+    rows = list(read_ledger(agent.ledger.path))
+    answered = [row.identification for row in rows if isinstance(row, DecisionRow)]
+    hashes = [identification and identification.provenance.checkpoint for identification in answered]
+    assert hashes == [first.hash, second.hash, second.hash, first.hash]
+    notes = [row.text for row in rows if isinstance(row, NoteRow) and row.what == "checkpoint"]
+    assert len(notes) == 3
+    assert notes[0] == f"checkpoint {second.folder} in place of {first.folder}: better on recent runs"
+    assert notes[1].startswith(f"the checkpoint stays {second.folder}: ")
+    assert "is not what was promoted" in notes[1]
+    assert notes[2].startswith(f"checkpoint {first.folder} in place of {second.folder}: back from")
+    log = (tmp_path / "records" / "worker.log").read_text()
+    assert "is not what was promoted" in log
