@@ -82,6 +82,9 @@ def run(
         check_model(checkpoint, prior)
     if tiled_key_file is not None:
         os.environ["TILED_API_KEY"] = secret_in(tiled_key_file)
+    # Tiled's client tries again for 45 s before it says that the server is away; the loop tries again
+    # itself, and meanwhile says what it waits for. Read when tiled is imported, here and in the worker.
+    os.environ.setdefault("TILED_RETRY_TIMEOUT", "3")
     store = redis or os.environ.get("EG_AGENT_REDIS")
     for secret in (tiled, store or "", os.environ.get("TILED_API_KEY", "")):
         SECRETS.add(secret)
@@ -131,10 +134,12 @@ def _loop(
     from eg_agent.agent.worker import DEFAULT_IDENTIFIER
     from eg_agent.queue.board import FolderBoard
     from eg_agent.queue.board_redis import RedisBoard
+    from eg_agent.queue.entries import Entries
     from eg_agent.queue.loop import QueueLoop
     from eg_agent.queue.manager import QueueManager
     from eg_agent.queue.settings import read_settings
     from eg_agent.queue.share import SharedLedger
+    from eg_agent.records.identifications import Identifications
     from eg_agent.records.ledger import Ledger
     from eg_agent.records.runs import Runs
 
@@ -145,6 +150,8 @@ def _loop(
         RedisBoard(store, group, told.shift.name, seconds=lease) if store is not None else FolderBoard(folder)
     )
     ledger = Ledger(folder / "ledger.jsonl")
+    container = told.shift.identifications
+    entries = Entries(ledger.path, Identifications(tiled, container)) if container else None
 
     def make_agent() -> Agent:
         return Agent(
@@ -169,6 +176,7 @@ def _loop(
         make_agent,
         lambda book: SharedLedger(ledger, board, book),
         mode=mode,
+        entries=entries,
     )
 
 

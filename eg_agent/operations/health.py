@@ -36,6 +36,8 @@ def health(state: LoopState, now: float | None = None) -> dict[str, Any]:
         "open_decisions": state.open_decisions,
         "runs_answered": state.runs_answered,
         "token": state.token,
+        "identifications_in_tiled": state.entries,
+        "identifications_wait": state.entries_problem,
     }
 
 

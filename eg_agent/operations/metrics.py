@@ -54,6 +54,14 @@ def metrics_of(state: LoopState) -> Callable[[], bytes]:
                 "eg_agent_runs_answered", "Runs that were answered.", state.runs_answered
             )
             yield CounterMetricFamily("eg_agent_submissions", "Items added to the queue.", state.submissions)
+            yield CounterMetricFamily(
+                "eg_agent_identifications_written", "Identifications written to Tiled.", state.entries
+            )
+            yield GaugeMetricFamily(
+                "eg_agent_identifications_wait",
+                "1 when Tiled does not take identifications.",
+                bool(state.entries_problem),
+            )
             yield CounterMetricFamily("eg_agent_errors", "Errors that the loop went on after.", state.errors)
             yield counter("eg_agent_decisions", "Decisions by action.", "action", dict(state.decisions))
             yield counter(

@@ -22,6 +22,7 @@ from eg_agent.errors import EgAgentError
 from eg_agent.queue.approval import Approval
 from eg_agent.queue.board import Board, BoardAway, LeaseLost
 from eg_agent.queue.carry import END, Carrier
+from eg_agent.queue.entries import Entries
 from eg_agent.queue.items import first_scan, samples_left
 from eg_agent.queue.manager import QueueAway, QueueManager, QueueRefused
 from eg_agent.queue.settings import RunSettings
@@ -42,6 +43,7 @@ class QueueLoop:
     """The loop of one agent. `step` does what can be done now and never raises for what passes by itself.
 
     make_agent: makes the `Agent` when this loop gets the lease (it loads the network; a standby does not).
+    entries: writes the identifications into Tiled; None for not at all.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class QueueLoop:
         mode: str = "act",
         watch: bool = True,
         answer_timeout: float = 300.0,
+        entries: Entries | None = None,
     ) -> None:
         self.settings = settings
         self.runs = runs
@@ -75,6 +78,8 @@ class QueueLoop:
         self._said: set[str] = set()  # what the log says is waited for
         self._whole_catalog = True  # read all runs of the shift the next time, not only the newest
         self._polled = 0.0
+        self._entries = entries
+        self._entries_due = False
         self.carrier = (
             Carrier(settings, runs, manager, self.ledger, self.state) if manager is not None else None
         )
@@ -106,6 +111,8 @@ class QueueLoop:
             self._watch.close()
         if self.agent is not None:
             self.agent.close(timeout=5.0)
+        if self._entries is not None:
+            self._entries.close()
         self.board.close()
 
     def pause(self) -> float:
@@ -147,6 +154,16 @@ class QueueLoop:
         self.state.shown = dict(self.state.waiting)
         self.state.open_decisions = len(self.book.open())
         self._say_waiting()
+        self._write_entries()
+
+    def _write_entries(self) -> None:
+        """Have new identifications written to Tiled: after the queue was served, which is in a hurry."""
+        if self._entries is None:
+            return
+        if self._entries_due and self.state.role == "acting":
+            self._entries_due = False
+            self._entries.wake()
+        self.state.entries, self.state.entries_problem = self._entries.written, self._entries.problem
 
     def _say_waiting(self) -> None:
         """What is waited for now and was not a step ago, and that it came."""
@@ -173,7 +190,7 @@ class QueueLoop:
         self.ledger.publish()
         self.state.role = "acting"
         self.state.token = getattr(self.board, "token", 0)
-        self._whole_catalog = True
+        self._whole_catalog = self._entries_due = True
         return self.board.holds()
 
     def _demote(self) -> None:
@@ -287,6 +304,7 @@ class QueueLoop:
 
     def _answered(self, head: RunHead, answer: Answer, seconds: float) -> None:
         state = self.state
+        self._entries_due = True
         state.runs_answered += 1
         state.count(state.decisions, answer.decision.action)
         verdict = answer.identification.verdict if answer.identification else "no answer"

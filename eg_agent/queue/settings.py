@@ -28,7 +28,8 @@ class ShiftSettings:
         adds what it decides. two_theta: (low, high) in degrees of the first scan; step: degrees;
         seconds_per_point: seconds, of the first scan. cells: a, b, c (angstrom), alpha, beta, gamma
         (degrees) by sample, where known. answer: "shift" for runs of this shift only, "all" for every
-        powder pattern in the catalog.
+        powder pattern in the catalog. identifications: container of the catalog that every identification
+        is written to as an entry of its own (from the server's root where it begins with "/"); "" for none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -40,6 +41,7 @@ class ShiftSettings:
     seconds_per_point: float = 1.0
     cells: dict[str, Cell] = field(default_factory=dict)
     answer: Literal["shift", "all"] = "shift"
+    identifications: str = "identifications"
 
     def __post_init__(self) -> None:
         if not self.name.strip():

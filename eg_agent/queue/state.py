@@ -14,6 +14,7 @@ class LoopState:
     waited for (`tiled`, `queue`, `board`, `environment`, `lock`, `person`, `disk`); shown: the same after
     the last whole step. held: why a person is needed.
     stop_to_submit: seconds from a run's stop document to the submission it led to, the last thousand.
+    entries: identifications written to Tiled; entries_problem: why others wait, "" when none does.
     """
 
     role: str = "standby"
@@ -35,6 +36,8 @@ class LoopState:
     stop_to_submit: list[float] = field(default_factory=list)
     open_decisions: int = 0
     token: int = 0
+    entries: int = 0
+    entries_problem: str = ""
 
     def count(self, what: dict[str, int], key: str) -> None:
         """One more of a kind."""

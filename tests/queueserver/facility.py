@@ -153,7 +153,7 @@ class Facility:
         from tiled.client import from_uri
 
         client = from_uri(self.tiled.uri)
-        found = [dict(node.metadata) for node in client.values()]
+        found = [dict(node.metadata) for node in client.values() if "start" in node.metadata]
         return sorted(found, key=lambda doc: doc["start"]["time"])
 
     def settings(self, text: str, name: str = "shift.toml") -> Path:
