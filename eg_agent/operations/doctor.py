@@ -173,16 +173,16 @@ def _ledger(place: Place) -> str:
 
 def _tiled(place: Place) -> str:
     from eg_agent.records.runs import Runs, TiledAway
+    from eg_agent.records.tiled_client import denied
 
     try:
         runs = Runs(place.tiled)
         count = runs.count()
     except TiledAway as error:
         said = str(error)
-        denied = any(code in said for code in ("401", "403", "API key", "Unauthorized"))
         remedy = (
             "the key is wrong or missing: set TILED_API_KEY, or --tiled-key-file"
-            if denied
+            if denied(said)
             else "start Tiled, or give --tiled its URI (http://HOST:8000)"
         )
         raise _Problem(said, remedy) from None

@@ -87,6 +87,8 @@ class RedisProposals:
         except ImportError:
             raise MissingExtra("a board in Redis", "queue") from None
         self._errors = redis.RedisError
+        self._denied = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
+        self._place = redacted(url).partition("?")[0]
         try:
             self._redis: Any = redis.Redis.from_url(
                 url, decode_responses=True, socket_timeout=3.0, socket_connect_timeout=3.0
@@ -105,8 +107,16 @@ class RedisProposals:
     def _asking(self) -> Iterator[Any]:
         try:
             yield self._redis
+        except self._denied as error:
+            raise BoardAway(
+                f"Redis at {self._place} refuses this account ({redacted(str(error))[:200]}): "
+                "put the URL with the right password into $EG_AGENT_REDIS."
+            ) from None
         except (self._errors, OSError) as error:
-            raise BoardAway(redacted(f"Redis: {type(error).__name__}: {error}")[:300]) from None
+            raise BoardAway(
+                f"Redis at {self._place} gives no answer ({type(error).__name__}: "
+                f"{redacted(str(error))[:200]}): start it, or give its URL by --redis or $EG_AGENT_REDIS."
+            ) from None
 
     def propose(self, proposal: Proposal) -> None:
         with self._asking() as store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +51,8 @@ class Carrier:
         self._stopped_by_a_person = False
         self._start_owed = False
         self._allowed: set[str] = set()
-        self._asked_environment = 0.0
+        #: When an environment was asked to go (True) or to come (False): one does not wait for the other.
+        self._asked_environment = {True: -math.inf, False: -math.inf}
         self._asked_worker = 0.0
         self._silent_since = 0.0
         self._ended_at: dict[str, float] = {}
@@ -145,10 +147,11 @@ class Carrier:
         if status.manager in ("creating_environment", "destroying_environment", "closing_environment"):
             self._state.waiting["environment"] = f"the RE Manager is {status.manager.replace('_', ' ')}"
             return False
-        if time.monotonic() - self._asked_environment < (3.0 if status.environment_exists else 10.0):
+        exists = status.environment_exists
+        if time.monotonic() - self._asked_environment[exists] < (3.0 if exists else 10.0):
             self._state.waiting["environment"] = "the environment is being opened"
             return False
-        self._asked_environment = time.monotonic()
+        self._asked_environment[exists] = time.monotonic()
         try:
             if status.environment_exists:
                 _log.warning("the worker does not answer: its environment is destroyed")

@@ -33,8 +33,12 @@ from eg_agent.records.catalog import Wakes
 from eg_agent.records.ledger import DecisionRow, NoteRow, OutcomeRow
 from eg_agent.records.run_data import NotAPattern
 from eg_agent.records.runs import RunHead, Runs, TiledAway
+from eg_agent.records.tiled_client import denied
 
 _log = logging.getLogger(__name__)
+
+#: Seconds without anything new after which the queue is asked less often.
+_STILL = 10.0
 
 _STATUS = {"success": "done", "abort": "aborted"}
 
@@ -78,6 +82,8 @@ class QueueLoop:
         self._said: set[str] = set()  # what the log says is waited for
         self._whole_catalog = True  # read all runs of the shift the next time, not only the newest
         self._polled = 0.0
+        self._moved = time.monotonic()  # when something happened last
+        self._seen: tuple[object, ...] = ()
         self._entries = entries
         self._entries_due = False
         self.carrier = (
@@ -119,9 +125,12 @@ class QueueLoop:
         """Seconds until the next step when nothing happens before."""
         if self.state.role == "standby":
             return 1.0
+        watching = self._watch is not None and self._watch.alive
         if self.book.open():
-            return 0.3
-        return 2.0 if self._watch is not None and self._watch.alive else 0.5
+            # A long exposure, a queue locked over night: Tiled wakes it, the queue may wait a second.
+            still = watching and time.monotonic() - self._moved > _STILL
+            return 1.0 if still else 0.3
+        return 2.0 if watching else 0.5
 
     # One step.
 
@@ -138,7 +147,8 @@ class QueueLoop:
         except BoardAway as error:
             self.state.waiting["board"] = str(error)
         except TiledAway as error:
-            self.state.waiting["tiled"] = str(error)
+            remedy = ": the key is wrong or missing: set TILED_API_KEY, or give --tiled-key-file"
+            self.state.waiting["tiled"] = f"{error}{remedy if denied(str(error)) else ''}"
             self._whole_catalog = True
         except (QueueAway, QueueRefused) as error:
             # Refused as a whole: its own store is away, or this account may not even look.
@@ -153,6 +163,9 @@ class QueueLoop:
         self.state.stepped = time.time()
         self.state.shown = dict(self.state.waiting)
         self.state.open_decisions = len(self.book.open())
+        seen = (len(self.book.outcomes), len(self.book.answered), self.state.submissions, *self.state.waiting)
+        if seen != self._seen:
+            self._seen, self._moved = seen, time.monotonic()
         self._say_waiting()
         self._write_entries()
 

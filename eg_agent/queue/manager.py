@@ -151,7 +151,10 @@ class QueueManager:
             self.close()
             raise QueueAway(f"no answer from {redacted(self.address)} within {self._timeout:g} s") from error
         except api.HTTPClientError as error:
-            raise QueueRefused(redacted(str(error)).splitlines()[0][:300]) from None
+            said = redacted(str(error)).splitlines()[0][:300]
+            if said.startswith(("401", "403")):
+                said = f"{said}: set QSERVER_HTTP_SERVER_API_KEY to a key that may do this"
+            raise QueueRefused(said) from None
         except Exception as error:
             self.close()
             raise QueueAway(redacted(f"{type(error).__name__}: {error}").splitlines()[0][:300]) from None

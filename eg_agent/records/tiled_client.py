@@ -12,7 +12,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 #: Query parameters of a URI that must never be shown.
 _SECRET = re.compile(r"(api_key|token|password|secret)=[^&\s]+", re.I)
@@ -21,6 +24,11 @@ _SECRET = re.compile(r"(api_key|token|password|secret)=[^&\s]+", re.I)
 def redacted(text: str) -> str:
     """A URI or message without keys in it, for logs, ledgers and the screen."""
     return re.sub(r"//[^/@\s]*@", "//", _SECRET.sub(r"\1=...", text))
+
+
+def denied(said: str) -> bool:
+    """Whether Tiled's words mean that the key is wrong or missing, not that the server is away."""
+    return any(code in said for code in ("401", "403", "API key", "Unauthorized"))
 
 
 class WrittenElsewhere(Exception):
@@ -74,6 +82,36 @@ def _root(uri: str) -> str:
 
 def _place(tiled: Any) -> str:
     return tiled.partition("?")[0] if isinstance(tiled, str) else str(tiled.context.api_uri)
+
+
+def table_columns(stream: Any, keys: list[str]) -> dict[str, npt.NDArray[Any]]:
+    """Columns of a stream's table in one request: numbers [events], arrays [events, points].
+
+    stream: the node's client. A column that has no such shape, and all of them where there is no table with
+    these columns, is left out. Raises what httpx raises when the server does not answer.
+    """
+    import numpy as np
+    import pyarrow
+
+    uri = str(stream.uri).replace("/metadata/", "/table/full/", 1) + "/internal"
+    response = stream.context.http_client.get(
+        uri, params={"column": keys}, headers={"Accept": "application/vnd.apache.arrow.file"}
+    )
+    if response.status_code != 200:  # no such table, or no such column (Tiled says 500): node by node then
+        return {}
+    with pyarrow.ipc.open_file(pyarrow.BufferReader(response.content)) as file:
+        table = file.read_all()
+    found: dict[str, npt.NDArray[Any]] = {}
+    for key in set(keys) & set(table.column_names):
+        column = table.column(key).combine_chunks()
+        if not pyarrow.types.is_list(column.type) and not pyarrow.types.is_large_list(column.type):
+            found[key] = column.to_numpy(zero_copy_only=False)
+            continue
+        lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        if len(lengths) == 1 and values.dtype.kind in "iufb":
+            found[key] = values.reshape(len(column), int(lengths[0]))
+    return found
 
 
 def make_writer(client: ResumingClient) -> Callable[[str, dict[str, Any]], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -26,7 +27,9 @@ def facility(tmp_path_factory) -> Iterator[Facility]:
         pytest.skip(why)
     # A test run that is ended from outside must not leave servers behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Facility(tmp_path_factory.mktemp("facility")) as found:
+    # A thousandth of a second a simulated one: what is killed while it measures is killed in the middle.
+    environment = {"EG_AGENT_TIME_SCALE": "0.001"}
+    with Facility(tmp_path_factory.mktemp("facility"), environment, secrets.token_hex(12)) as found:
         found.manager.open_environment()
         yield found
 
@@ -45,7 +48,8 @@ def shift(facility) -> Callable[..., tuple[str, object]]:
         )
         text = (
             f'[shift]\nname = "{name}"\nsamples = {toml([s.crystal.name for s in used])}\n'
-            f"two_theta = [5.0, 90.0]\nstep = 0.02\nseconds_per_point = {values.get('seconds', 0.2)}\n"
+            f"two_theta = {list(values.get('two_theta', (5.0, 90.0)))}\nstep = 0.02\n"
+            f"seconds_per_point = {values.get('seconds', 0.2)}\n"
             f"[shift.cells]\n{cells}"
             "[limits]\ntwo_theta = [5.0, 90.0]\n"
             "max_seconds_per_sample = 500000.0\nmax_total_seconds = 9000000.0\n"

@@ -8,9 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -173,40 +171,4 @@ def toml(value: Any) -> str:
     return json.dumps(value)
 
 
-@dataclass
-class Account:
-    """What became of a shift, counted from Tiled and from the ledger."""
-
-    runs: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
-
-    @property
-    def successes(self) -> Counter[str]:
-        """Successful runs by decision."""
-        return Counter(
-            doc["start"].get("eg_decision_id", "")
-            for doc in self.runs
-            if (doc.get("stop") or {}).get("exit_status") == "success"
-        )
-
-    @property
-    def decided(self) -> list[dict[str, Any]]:
-        """Decisions of the ledger."""
-        return [row["decision"] for row in self.rows if row["kind"] == "decision"]
-
-    @property
-    def answered(self) -> Counter[str]:
-        """How often each run was answered."""
-        return Counter(uid for row in self.rows if row["kind"] == "decision" for uid in row["new_runs"])
-
-    def gaps(self) -> list[float]:
-        """Seconds from each run's stop to the next one's start."""
-        ordered = [doc for doc in self.runs if doc.get("stop")]
-        return [
-            b["start"]["time"] - a["stop"]["time"]
-            for a, b in pairwise(ordered)
-            if b["start"]["time"] >= a["stop"]["time"]
-        ]
-
-
-__all__ = ["Account", "AgentProcess", "Facility", "missing", "shift_name", "time", "toml", "wait_for"]
+__all__ = ["AgentProcess", "Facility", "missing", "shift_name", "time", "toml", "wait_for"]

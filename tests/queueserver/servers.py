@@ -69,6 +69,7 @@ class Server(ABC):
         self.log = folder / "log.txt"
         self.process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self.without: tuple[str, ...] = ()  #: variables that are taken out of its environment
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -92,7 +93,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment()},
+                env=self._whole_environment(),
                 cwd=self.cwd(),
                 start_new_session=True,
             )
@@ -102,6 +103,10 @@ class Server(ABC):
                 wait_for(self.name, self._serves, wait)
             except TimeoutError as error:
                 raise TimeoutError(f"{error}\n{self.tail()}") from None
+
+    def _whole_environment(self) -> dict[str, str]:
+        found = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment()}
+        return {name: value for name, value in found.items() if name not in self.without}
 
     def _serves(self) -> bool:
         assert self.process is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -130,6 +131,10 @@ def test_proposals_wait_for_a_person_and_edits_are_checked(facility, start):
 
     (proposal,) = (agent.records / "proposals").glob("*.proposal.json")
     ident = proposal.name.partition(".")[0]
+    forge(proposal)
+    wait_for("the forgery to be refused", lambda: forgeries(agent), 300)
+    assert "mallory answered what was not proposed" in " ".join(forgeries(agent))
+    assert facility.manager.ask("queue_get")["items"] == []
     refused = command("approve", ident, "--seconds", "5000")
     assert refused.returncode == 2
     assert "refused" in refused.stderr
@@ -142,15 +147,30 @@ def test_proposals_wait_for_a_person_and_edits_are_checked(facility, start):
     assert ("accepted", "by ada with edits") in outcomes(agent)
 
 
-@pytest.mark.parametrize("key", ["", "wrong-key-canary"])
+def forge(proposal: Path) -> None:
+    """A decision of one's own and the leave for it, by somebody who may write into the store."""
+    found = json.loads(proposal.read_text())
+    found["decision"] = {**found["decision"], "decision_id": "f0f0f0f0", "windows": [[-100.0, 170.0]]}
+    (proposal.parent / "f0f0f0f0.proposal.json").write_text(json.dumps(found))
+    verdict = {"decision_id": "f0f0f0f0", "accepted": True, "by": "mallory"}
+    (proposal.parent / "f0f0f0f0.verdict.json").write_text(json.dumps(verdict))
+
+
+def forgeries(agent) -> list[str]:
+    return [row["text"] for row in agent.rows() if row["kind"] == "note" and row["what"] == "forged"]
+
+
+@pytest.mark.parametrize("key", [None, "", "wrong-key-canary"], ids=["not set", "empty", "wrong"])
 def test_a_wrong_or_missing_key_is_told_and_kept_secret(facility, shift, key):
     name, path = shift(1)
     agent = facility.agent(path, name, identifier=FAST)
-    agent.more = {"TILED_API_KEY": key}
+    # `None` takes the variable out of the environment, as Popen has no word for that.
+    agent.more = {"TILED_API_KEY": key} if key is not None else {}
+    agent.without = () if key is not None else ("TILED_API_KEY",)
     agent.start()
     try:
         wait_for("a reason", lambda: told(agent, "tiled") != "", 300)
-        assert "API key" in told(agent, "tiled")
+        assert "set TILED_API_KEY, or give --tiled-key-file" in told(agent, "tiled")
     finally:
         agent.stop()
     doctor = subprocess.run(
@@ -206,8 +226,11 @@ def test_the_doctor_is_content_with_a_whole_facility(facility, shift):
 
 
 def test_no_secret_in_anything_that_a_shift_leaves_behind(facility, start):
-    """Keys are given in every way; then log, ledger, metrics, health and all records are searched."""
-    _, agent = start(repeats=1, options={"tiled": facility.tiled.uri, "redis": facility.redis.url})
+    """Keys are given in every way; then log, ledger, metrics, health, records and entries are searched."""
+    from tiled.client import from_uri
+    from tiled.queries import Key
+
+    name, agent = start(repeats=1, options={"tiled": facility.tiled.uri, "redis": facility.redis.url})
     wait_for("the shift", lambda: agent.health()["finished"], 600)
     texts = {"metrics": agent.metrics(), "health": str(agent.health())}
     facility.tiled.kill()  # an outage is where tracebacks come from
@@ -220,8 +243,11 @@ def test_no_secret_in_anything_that_a_shift_leaves_behind(facility, start):
             with contextlib.suppress(UnicodeDecodeError):
                 texts[str(path)] = path.read_text()
     assert len(texts) > 4
+    entries = from_uri(facility.tiled.uri)["identifications"].search(Key("shift") == name)
+    texts["entries in Tiled"] = str([(dict(e.metadata), e.specs) for e in entries.values()])
     for where, text in texts.items():
         assert facility.tiled.key not in text, where
+        assert facility.redis.password not in text, where
 
 
 class HttpServer(Server):
@@ -256,12 +282,18 @@ def test_the_same_over_http(facility, start, tmp_path):
     server.start()
     try:
         name, path_agent = start(repeats=1, options={"queue": server.address})
-        wait_for("a refusal", lambda: path_agent.health()["waiting"], 300)
-        path_agent.stop()
+        for key in (None, "wrong-http-key-canary"):
+            if key is not None:
+                path_agent.more = {"QSERVER_HTTP_SERVER_API_KEY": key}
+                path_agent.start()
+            wait_for("a refusal", lambda: "queue" in path_agent.health()["waiting"], 300)
+            assert "set QSERVER_HTTP_SERVER_API_KEY" in told(path_agent, "queue")
+            path_agent.stop()
         path_agent.more = {"QSERVER_HTTP_SERVER_API_KEY": server.key}
         path_agent.start()
         wait_for("the shift", lambda: path_agent.health()["finished"], 600)
         assert len(runs_of(facility, name)) >= 1
-        assert server.key not in path_agent.log.read_text()
+        for secret in (server.key, "wrong-http-key-canary"):
+            assert secret not in path_agent.log.read_text() + str(path_agent.rows())
     finally:
         server.stop()

@@ -10,7 +10,7 @@ from made import decision, row
 
 from eg_agent.cli.main import app
 from eg_agent.queue.approval import Approval
-from eg_agent.queue.board import Proposal, Verdict
+from eg_agent.queue.board import BoardAway, Proposal, Verdict
 from eg_agent.queue.state import LoopState
 from eg_agent.records import NoteRow, OutcomeRow, read_ledger
 
@@ -170,3 +170,24 @@ def test_a_person_lists_edits_and_approves_by_command(tmp_path, settings, shared
     assert outcomes(ledger) == [("d1", "accepted", "by ada with edits")]
     assert "no decision waits" in call("list").output
     board.close()
+
+
+def test_a_redis_that_is_away_or_refuses_is_told_with_the_remedy_and_without_the_password(
+    redis_server, monkeypatch, tmp_path
+):
+    from servers import free_port
+    from typer.testing import CliRunner
+
+    def said(url: str) -> str:
+        monkeypatch.setenv("EG_AGENT_REDIS", url)
+        done = CliRunner().invoke(app, ["decisions", "list", "--shift", "night"])
+        assert isinstance(done.exception, BoardAway)
+        assert "canary" not in str(done.exception)
+        return str(done.exception)
+
+    away = said(f"redis://:canary-pass@127.0.0.1:{free_port()}")
+    assert "gives no answer" in away
+    assert "start it, or give its URL by --redis or $EG_AGENT_REDIS" in away
+    refused = said(f"redis://:canary-pass@127.0.0.1:{redis_server.port}")
+    assert "refuses this account" in refused
+    assert "right password into $EG_AGENT_REDIS" in refused
