@@ -1,0 +1,214 @@
+"""What a run of XxaCT-NN sees: batches of training structures as a function of the step, and the judged rows.
+
+On the device that trains; nothing here depends on the number of workers but the part of a batch that each
+takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eg_agent.errors import BadInput
+from eg_agent.model.composition import Chemistry
+from eg_agent.model.xxact import Scale, Xxact
+from trainer.multimodal.materials import TEST, TRAIN, VALIDATION, Materials
+from trainer.multimodal.views import View, condition, kept
+from trainer.multimodal.xxact_config import XxactTrain
+from trainer.multimodal.xxact_loss import Labels
+
+#: Validation structures of a curve.
+JUDGED = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A batch. intensity_BL, coverage_BL (None: all covered), given: as `Xxact` takes them."""
+
+    intensity_BL: Tensor
+    coverage_BL: Tensor | None
+    given: Chemistry
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False)
+class XxactData:
+    """Views and labels of all structures, on a device.
+
+    clean, noisy: views that patterns are drawn from (`noisy`: one or several stage-2 views).
+    train: rows to train on, in a fixed order; labelled: how many of them, the first, have an energy.
+    judged: validation rows with an energy. scales: of energy and gap over the training rows.
+    corpus: a name for the record.
+    """
+
+    given: Chemistry
+    labels: Labels
+    clean: View | None
+    noisy: tuple[View, ...]
+    train: Tensor
+    labelled: int
+    judged: Tensor
+    scales: tuple[Scale, Scale]
+    corpus: str
+
+    def sample(self, config: XxactTrain, step: int, first: int, count: int) -> Sample:
+        """Patterns first .. first + count - 1 of the batch of a step."""
+        generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) % 2**63)
+        batch = config.batch
+        if config.rows == "half":
+            half = batch // 2
+            place = torch.cat(
+                [
+                    _walk(self.labelled, config.seed, step * half, half),
+                    _walk(len(self.train), config.seed + 1, step * (batch - half), batch - half),
+                ]
+            )
+        else:
+            count_all = len(self.train) if config.rows == "all" else self.labelled
+            place = _walk(count_all, config.seed, step * batch, batch)
+        which = torch.randint(len(self.noisy) or 1, (batch,), generator=generator)
+        noisy = (
+            torch.rand(batch, generator=generator)
+            < {"clean": 0.0, "stage2": 1.0, "mixed": 0.5}[config.patterns]
+        )
+        mine = slice(first, first + count)
+        device = self.train.device
+        return self.of_rows(
+            self.train[place[mine].to(device)], noisy[mine].to(device), which[mine].to(device)
+        )
+
+    def of_rows(self, rows: Tensor, noisy: Tensor | None = None, which: Tensor | None = None) -> Sample:
+        """The structures of those rows; clean patterns where not `noisy`, otherwise of view `which`."""
+        given = Chemistry(*(part[rows] for part in self.given))
+        labels = Labels(self.labels.energy_B[rows], self.labels.gap_B[rows], self.labels.system_B[rows])
+        if noisy is None or which is None or not self.noisy:
+            assert self.clean is not None, "made where clean patterns are asked for"
+            return Sample(*self.clean.take(rows), given, labels)
+        intensity, coverage = self.noisy[0].take(rows)
+        assert coverage is not None, "stage-2 views say what was covered"
+        for number, view in enumerate(self.noisy[1:], 1):
+            other, covered = view.take(rows)
+            intensity = torch.where((which == number)[:, None], other, intensity)
+            coverage = torch.where((which == number)[:, None], covered, coverage)  # pyright: ignore
+        if self.clean is not None:
+            plain, _ = self.clean.take(rows)
+            intensity = torch.where(noisy[:, None], intensity, plain)
+            coverage = coverage | ~noisy[:, None]
+        return Sample(intensity, coverage, given, labels)
+
+
+def _walk(count: int, seed: int, start: int, n: int) -> Tensor:
+    """Numbers start .. start + n - 1 of an endless walk through 0 .. count - 1, shuffled anew each time."""
+    found, place = [], start
+    while place < start + n:
+        epoch, within = divmod(place, count)
+        order = _order(count, seed * 100_003 + epoch)
+        taken = order[within : within + start + n - place]
+        found.append(taken)
+        place += len(taken)
+    return torch.cat(found)
+
+
+_last: dict[tuple[int, int], Tensor] = {}
+
+
+def _order(count: int, seed: int) -> Tensor:
+    """A permutation; the last few are remembered, as each is walked through in many steps."""
+    key = (count, seed)
+    if key not in _last:
+        while len(_last) >= 4:
+            _last.pop(next(iter(_last)))
+        _last[key] = torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
+    return _last[key]
+
+
+def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path | None = None) -> XxactData:
+    """Materials of a file (`eg-train materials`) and their views. views: folder that keeps views, or None."""
+    materials = Materials.load(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    name = f"{path.stem} ({len(materials):,} structures, SHA-256 {digest})"
+    wanted = materials.part != TEST
+    if config.rows == "labelled":
+        wanted &= np.isfinite(materials.energy)
+    materials = materials.only(np.flatnonzero(wanted))
+    grid = config.network.grid
+    clean: View | None = None
+    noisy: list[View] = []
+    known = (
+        f"{digest}-{config.rows == 'labelled':d}-{grid.length}-{grid.two_theta_min:g}-{grid.two_theta_max:g}"
+    )
+    views_of = {"clean": ("clean",), "stage2": ("stage2",), "mixed": ("clean", "ranges")}[config.patterns]
+    for view_name in views_of if config.inputs != "composition" else ("clean",):
+        count = 1 if view_name == "clean" else config.views
+        for number in range(count):
+
+            def make(name: str = view_name, number: int = number) -> View:
+                return condition(name, materials.corpus, grid, device, seed=1000 + number)
+
+            if config.inputs == "composition":  # the pattern is never shown
+                view = View(torch.zeros(len(materials), 1, dtype=torch.uint8))
+            elif views is None:
+                view = make()
+            else:
+                view = kept(views / f"{known}-{view_name}-{number}.npz", make, len(materials))
+            if view_name == "clean":
+                clean = view.to(device)
+            else:
+                noisy.append(view.to(device))
+    rows = _training_rows(materials, config)
+    energy, gap = torch.from_numpy(materials.energy), torch.from_numpy(materials.gap)
+    labelled = torch.isfinite(energy[rows])
+    if not labelled.any():
+        raise BadInput(f"no training structure of {path} has a formation energy.")
+    rows = torch.cat([rows[labelled], rows[~labelled]])
+    judged = np.flatnonzero((materials.part == VALIDATION) & np.isfinite(materials.energy))
+    judged = np.random.default_rng(0).permutation(judged)[:JUDGED]
+    labels = Labels(energy.to(device), gap.to(device), materials.system.to(device))
+    return XxactData(
+        materials.chemistry.to(device),
+        labels,
+        clean,
+        tuple(noisy),
+        rows.to(device),
+        int(labelled.sum()),
+        torch.from_numpy(judged).to(device),
+        (_scale(energy[rows]), _scale(gap[rows])),
+        name,
+    )
+
+
+def _training_rows(materials: Materials, config: XxactTrain) -> Tensor:
+    """Rows of the training part; of `share` of its formulas, the same ones at every size of the others."""
+    formulas = materials.formulas
+    train = np.flatnonzero(materials.part == TRAIN)
+    if config.share < 1.0:
+        # A smaller share is a part of each greater one, and does not depend on the order of the table.
+        chance = {
+            f: int.from_bytes(hashlib.blake2b(f.encode(), digest_size=8).digest()) / 2**64
+            for f in set(formulas[train].tolist())
+        }
+        train = train[[chance[f] < config.share for f in formulas[train].tolist()]]
+    if not len(train):
+        raise BadInput(f"no training structure is left of a share of {config.share:g}.")
+    return torch.from_numpy(train)
+
+
+def _scale(values: Tensor) -> Scale:
+    known = values[values.isfinite()].double()
+    if len(known) < 2:
+        return Scale(0.0, 1.0)
+    return Scale(float(known.mean()), max(1e-3, float(known.std())))
+
+
+def shown(network: Xxact, sample: Sample, inputs: str):
+    """Arguments of `Xxact.encode` for what is shown."""
+    given = None if inputs == "xrd" else sample.given
+    if inputs == "composition":
+        return None, None, given
+    return sample.intensity_BL, sample.coverage_BL, given
