@@ -16,6 +16,7 @@ from rich.table import Table
 from eg_agent.errors import BadInput
 from eg_agent.identify import Identification
 from eg_agent.library.match import Lookup
+from eg_agent.model.estimate import PropertyEstimate
 
 _STYLE = {
     "identified": "bold green",
@@ -53,12 +54,22 @@ def print_answer(path: Path, answer: Identification, *, groups: int = 5) -> None
             f"[dim]library {escape(answer.lookup.library or answer.lookup.hash)}, {answer.lookup.entries:,} "
             f"structures; similarity after the cell was strained to fit[/]"
         )
+    if answer.properties is not None:
+        console.print(f"[bold]Beside it:[/] {escape(_properties(answer.properties))}")
     for settle in answer.would_settle:
         console.print(f"[bold]Would settle:[/] {escape(settle.reason)}")
     made = answer.provenance
     console.print(
         f"[dim]checkpoint {escape(made.checkpoint)}, prior {escape(made.prior)}, eg-agent {made.version}, "
         f"pattern {made.pattern_uid or '-'}, {answer.seconds:.2f} s[/]"
+    )
+
+
+def _properties(found: PropertyEstimate) -> str:
+    """What the composition and the pattern lead to expect, in words; no part of the answer."""
+    return (
+        f"a network trained on computed structures expects of {found.composition} {found} "
+        f"(intervals of {found.coverage:.0%}); this counts for nothing above."
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 
 from eg_agent.identify.space_groups import SpaceGroupSetting
 from eg_agent.library.match import Lookup
+from eg_agent.model.estimate import PropertyEstimate
 from eg_agent.model.posterior import Posterior
 from eg_agent.patterns.pattern import Source
 from eg_agent.values import VALUE_CONFIG, FloatArray
@@ -149,6 +150,9 @@ class Identification:
     no_cell: probability that none of `cells` is right; None without indexing.
     lookup: the most similar structures of the library and what they say, where a library was given that
         the pattern could be compared with.
+    properties: what composition and pattern lead a multimodal network to expect of the sample, where the
+        composition is known and does not contradict the pattern. It stands beside the answer: nothing of it
+        counts in `log_probability`.
     measured: what the pattern covers and how long it was counted; None when it could not be read.
     seconds: wall-clock time that the answer took.
     """
@@ -168,6 +172,7 @@ class Identification:
     would_settle: tuple[Settle, ...] = ()
     measured: Measured | None = None
     lookup: Lookup | None = None
+    properties: PropertyEstimate | None = None
     cells: tuple[ProposedCell, ...] = ()
     no_cell: float | None = None
     seconds: float = 0.0

@@ -32,7 +32,9 @@ from eg_agent.verify.metric import Cell, check_cell
 if TYPE_CHECKING:
     from eg_agent.chemistry import Composition
     from eg_agent.library import Library, Lookup
-    from eg_agent.model import Classifier
+    from eg_agent.model import Classifier, Posterior
+    from eg_agent.model.estimate import PropertyEstimate
+    from eg_agent.model.properties import PropertyModel
 
 #: Times that a branch of the subgroup graph is followed further, each a fit.
 FOLLOWED = 3
@@ -70,6 +72,7 @@ class Identifier:
         else:
             self.classifier = checkpoint
         self.settings = settings or IdentifySettings()
+        self._property_model: PropertyModel | None = None  # read when a composition is first told
 
     def identify(
         self,
@@ -135,6 +138,7 @@ class Identifier:
             ),
             measured=measured(pattern),
             lookup=lookup,
+            properties=self.properties(pattern, composition, network),
             cells=weighed.cells,
             no_cell=weighed.no_cell,
             seconds=time.perf_counter() - started,
@@ -185,6 +189,29 @@ class Identifier:
             return None
         try:
             return self.library.search(pattern, self.settings.matches).lookup(self.settings.matches)
+        except BadPattern:
+            return None
+
+    def properties(
+        self, pattern: Pattern, composition: Composition | None, network: Posterior
+    ) -> PropertyEstimate | None:
+        """What pattern and composition lead to expect of formation energy, gap and crystal system.
+
+        None without amounts, for a composition that contradicts the pattern, for neutrons, for a pattern off
+        the network's grid, and where this installation ships no multimodal checkpoint.
+        """
+        if composition is None or not composition.exact or network.contradicts:
+            return None
+        if pattern.radiation.kind != "x-ray":
+            return None
+        from eg_agent.model.properties import PropertyModel, shipped_properties
+
+        if self._property_model is None and "default" in shipped_properties():
+            self._property_model = PropertyModel.load()
+        if self._property_model is None:
+            return None
+        try:
+            return self._property_model.estimate(pattern, composition)
         except BadPattern:
             return None
 

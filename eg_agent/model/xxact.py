@@ -362,8 +362,13 @@ def tiny() -> XxactConfig:
     )
 
 
+def small() -> XxactConfig:
+    """For minutes of one core: 32 tokens of width 64, 0.3 M parameters."""
+    return XxactConfig(width=64, stem_widths=(16, 32))
+
+
 def cpu() -> XxactConfig:
-    """For one core: 32 tokens of width 128, 0.9 M parameters."""
+    """For hours of one core: 32 tokens of width 128, 1.2 M parameters."""
     return XxactConfig()
 
 
@@ -395,7 +400,7 @@ def published() -> XxactConfig:
 
 
 #: Sizes by name.
-SIZES = {"tiny": tiny, "cpu": cpu, "gpu": gpu, "published": published}
+SIZES = {"tiny": tiny, "small": small, "cpu": cpu, "gpu": gpu, "published": published}
 
 
 def size(name: str) -> XxactConfig:

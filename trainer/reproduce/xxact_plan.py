@@ -32,10 +32,10 @@ class Setting:
     views: int = 1
 
 
-#: "core": about two hours of one core for all runs; "night": of two cores; "gpu": half an hour of one GPU.
+#: "core": about an hour of one core for all runs; "night": of two cores; "gpu": half an hour of one GPU.
 SETTINGS = {
     "tiny": Setting("tiny", 1_024, 512, 32, 1e-3),
-    "core": Setting("cpu", 120_000, 60_000, 64, 1e-3),
+    "core": Setting("small", 120_000, 60_000, 64, 2e-3),
     "night": Setting("cpu", 1_200_000, 600_000, 64, 7e-4),
     "gpu": Setting("gpu", 3_000_000, 3_000_000, 512, 1e-3, views=4),
 }
@@ -162,7 +162,7 @@ def config_of_run(run: XxactRun, at: Setting) -> XxactTrain:
         samples=at.samples,
         batch=at.batch,
         lr=at.lr,
-        judged_every=max(at.batch, at.samples // 24),
+        judged_every=max(at.batch, at.samples // 16),
         seed=run.seed,
     )
     made = VARIANTS[run.variant](base, at)
