@@ -14,10 +14,12 @@ from trainer.cli.fit import fit
 from trainer.cli.library import library
 from trainer.cli.prepare import prepare
 from trainer.cli.reproduce import reproduce
+from trainer.cli.retrain import promote, retrain
 from trainer.cli.simulate import simulate
 from trainer.cli.study import study
 from trainer.cli.tune import tune
 from trainer.cli.unseen import unseen
+from trainer.cli.xxact import materials, multimodal
 
 app = typer.Typer(
     name="eg-train",
@@ -36,9 +38,13 @@ app.command()(card)
 app.command()(composition)
 app.command()(benchmark)
 app.command()(reproduce)
+app.command()(retrain)
+app.command()(promote)
 app.command()(study)
 app.command()(library)
 app.command()(unseen)
+app.command()(materials)
+app.command()(multimodal)
 
 
 def run() -> None:

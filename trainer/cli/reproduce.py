@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help="Name of a table, or all; a wrong one lists them.")],
+    table: Annotated[
+        str,
+        typer.Argument(help="Name of a table, or all; a wrong one lists them. xxact: those of XxaCT-NN."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of runs and tables.", show_default=False)],
     corpus: Annotated[
-        Path | None, typer.Option(help="Corpus file from eg-train prepare. Not needed with --plan.")
+        Path | None,
+        typer.Option(
+            help="Corpus file from eg-train prepare; for xxact from eg-train materials. Not with --plan."
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of measured patterns (index.csv, patterns.npz).")
@@ -35,8 +41,15 @@ def reproduce(
         int | None, typer.Option(help="Measured patterns, drawn at random; default all.")
     ] = None,
     reference: Annotated[
-        str, typer.Option(help="What variants start from: cpu-hybrid, or desk, a third of its cost.")
+        str,
+        typer.Option(
+            help="What variants start from: cpu-hybrid, or desk, a third of its cost. For xxact the size of "
+            "its runs: core (default), night or gpu."
+        ),
     ] = "cpu-hybrid",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this run of xxact; repeatable.", show_default=False)
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -61,13 +74,37 @@ def reproduce(
         bool, typer.Option("--plan", help="List the runs with estimated core-hours, no more.")
     ] = False,
 ) -> None:
-    """Make a table of the paper (arXiv:2604.23811) beside ours, run by run; finished runs are kept."""
+    """Make a table of the paper (arXiv:2604.23811) beside ours, run by run; finished runs are kept.
+
+    xxact: the tables of XxaCT-NN (arXiv:2507.01054), of runs on composition and pattern.
+    """
     from trainer.reproduce import plan as planning
 
     if min(patterns, seeds, simulated, 1 if limit is None else limit) < 1 or not (
         minutes is None or minutes > 0
     ):
         raise BadInput("--patterns, --seeds, --simulated, --limit and --minutes must be greater than 0.")
+    if table == "xxact":
+        from trainer.cli.xxact import reproduce_xxact
+
+        reproduce_xxact(
+            out,
+            corpus,
+            reference,
+            seeds=1 if seeds == 3 else seeds,
+            minutes=minutes,
+            limit=limit,
+            page=page,
+            pictures=pictures,
+            only=tuple(only or ()),
+            only_tables=only_tables,
+            device=device,
+            threads=threads,
+            plan=plan,
+        )
+        return
+    if only:
+        raise BadInput("--only chooses runs of xxact.")
     names = planning.tables_named(table)
     base = planning.reference(reference)
     specs = planning.specs_of(names, seeds)
