@@ -84,10 +84,11 @@ class RedisProposals:
     def __init__(self, url: str, group: str, shift: str) -> None:
         try:
             import redis
+            from redis.exceptions import NoPermissionError
         except ImportError:
             raise MissingExtra("a board in Redis", "queue") from None
         self._errors = redis.RedisError
-        self._denied = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
+        self._denied = (redis.AuthenticationError, NoPermissionError)
         self._place = redacted(url).partition("?")[0]
         try:
             self._redis: Any = redis.Redis.from_url(

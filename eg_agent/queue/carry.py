@@ -14,7 +14,7 @@ from eg_agent.queue.manager import Item, QueueManager, QueueRefused, QueueView, 
 from eg_agent.queue.settings import RunSettings
 from eg_agent.queue.share import SharedLedger
 from eg_agent.queue.state import LoopState
-from eg_agent.queue.work import SUBMITTED, SUBMITTING, Work, first_id, submission
+from eg_agent.queue.work import RUNS, STOPPED, SUBMITTED, SUBMITTING, Work, first_id, submission
 from eg_agent.records.ledger import DecisionRow, NoteRow, OutcomeRow
 from eg_agent.records.runs import Runs
 
@@ -48,7 +48,6 @@ class Carrier:
         self._state = state
         self._holds: Callable[[], bool] = lambda: False
         self._before: QueueView | None = None
-        self._stopped_by_a_person = False
         self._start_owed = False
         self._allowed: set[str] = set()
         #: When an environment was asked to go (True) or to come (False): one does not wait for the other.
@@ -80,6 +79,10 @@ class Carrier:
         for work in works:
             self._one(work, view)
         self._before = view
+
+    def lost_sight(self) -> None:
+        """The queue gave no answer: nothing follows from what it was before."""
+        self._before = None
 
     def _is_first(self, work: Work) -> bool:
         return work.ident == first_id(self._settings.shift.name)
@@ -187,21 +190,28 @@ class Carrier:
         return silent > policy.dead_after
 
     def _notice_stop(self, view: QueueView) -> None:
-        """Tell a queue that a person stopped from one that ran empty or failed.
+        """Tell a queue that a person stopped from one that ran empty or failed, or whose manager died.
 
-        A person's: it ran with items waiting, and now it is idle, they still wait, and nothing failed.
+        A person's: it ran with items waiting, and now it is idle, they still wait, nothing failed, and the
+        same manager was in sight all the time. A manager that was started again is idle, too.
         """
         before, now = self._before, view.status.manager
-        if now in ("executing_queue", "starting_queue", "paused"):
-            self._stopped_by_a_person = False
+        if before is not None and before.status.life != view.status.life:
+            before = None
+        # What was done between two looks was done because somebody let it run again.
+        ran = (
+            before is not None
+            and before.status.manager == "idle"
+            and before.status.history_uid != view.status.history_uid
+        )
+        if ran or now in ("executing_queue", "starting_queue", "paused"):
+            if self._ledger.book.queue_stopped:
+                self._ledger.write(NoteRow(RUNS, "the queue runs again"))
         elif before is not None and before.status.manager == "executing_queue" and now == "idle":
             still = {item["item_uid"] for item in before.items} & {item["item_uid"] for item in view.items}
             last = view.history[-1]["result"]["exit_status"] if view.history else ""
             if still and last in _FINE:
-                self._stopped_by_a_person = True
-                self._ledger.write(
-                    NoteRow("queue stopped", "a person stopped the queue: waiting until it runs")
-                )
+                self._ledger.write(NoteRow(STOPPED, "a person stopped the queue: waiting until it runs"))
 
     def _start(self, view: QueueView, item_uid: str) -> None:
         """Start an idle queue when the settings allow it and no person has stopped it."""
@@ -210,7 +220,7 @@ class Carrier:
             if status.manager == "paused":
                 self._state.waiting["person"] = "the RunEngine is paused: resume it"
             return
-        if self._stopped_by_a_person or status.stopping:
+        if self._ledger.book.queue_stopped or status.stopping:
             self._state.waiting["person"] = "a person stopped the queue: start it when it may go on"
             return
         if status.locked:
@@ -282,7 +292,7 @@ class Carrier:
         added = self._manager.update(with_attempt(item, attempt))
         self._note_submitted(work, attempt, added["item_uid"])
         if last["exit_status"] in _BY_A_PERSON:
-            self._stopped_by_a_person = True
+            self._ledger.write(NoteRow(STOPPED, "a person aborted the measurement"))
             self._state.waiting["person"] = "a person aborted the measurement: start the queue to repeat it"
 
     def _in_history(self, work: Work, ended: list[Item], view: QueueView) -> None:

@@ -153,6 +153,8 @@ class QueueLoop:
         except (QueueAway, QueueRefused) as error:
             # Refused as a whole: its own store is away, or this account may not even look.
             self.state.waiting["queue"] = str(error)
+            if self.carrier is not None:
+                self.carrier.lost_sight()
         except LeaseLost:
             self._demote()
         except OSError as error:

@@ -35,6 +35,7 @@ class QueueStatus:
 
     manager: `idle`, `executing_queue`, `paused`, ... environment: `closed`, `idle`, `executing_plan`, ...
     stopping: a person asked the queue to stop after the running plan. locked: additions are locked.
+    life: changes when the manager's process is another one (or its lists of plans are).
     """
 
     manager: str
@@ -47,6 +48,7 @@ class QueueStatus:
     version: str = ""
     history_uid: str = ""
     queue_uid: str = ""
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class QueueManager:
             version=str(found.get("msg", "")),
             history_uid=str(found.get("plan_history_uid", "")),
             queue_uid=str(found.get("plan_queue_uid", "")),
+            life=str(found.get("plans_existing_uid", "")),
         )
 
     def view(self) -> QueueView:

@@ -18,6 +18,7 @@ from eg_agent.values import from_json, to_json
 
 #: Texts of `NoteRow.what` that the loop writes.
 FIRST, SUBMITTING, SUBMITTED, EDITED = "first scan", "submitting", "submitted", "edited"
+STOPPED, RUNS = "queue stopped", "queue runs"
 
 Phase = Literal["open", "proposed", "accepted", "closed"]
 
@@ -59,13 +60,17 @@ class Work:
 
 
 class WorkBook:
-    """Decisions of one shift by id, and the runs that were answered. Fold rows in with `take`."""
+    """Decisions of one shift by id, and the runs that were answered. Fold rows in with `take`.
+
+    queue_stopped: whether a person stopped the queue and nobody has started it since.
+    """
 
     def __init__(self, shift: str, rows: Iterable[LedgerRow] = ()) -> None:
         self.shift = shift
         self.works: dict[str, Work] = {}
         self.answered: dict[str, str] = {}
         self.outcomes: set[tuple[str, str, int]] = set()
+        self.queue_stopped = False
         for row in rows:
             self.take(row)
 
@@ -121,6 +126,8 @@ class WorkBook:
             else:
                 work.item = told["item_uid"]
                 work.attempts[int(told["attempt"])] = SUBMITTED
+        elif row.what in (STOPPED, RUNS):
+            self.queue_stopped = row.what == STOPPED
         elif row.run_uid:
             self.answered.setdefault(row.run_uid, "")
 
