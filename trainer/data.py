@@ -114,7 +114,14 @@ class Data:
 
 
 def open_data(path: Path, config: TrainConfig, device: torch.device) -> Data:
-    """Read a corpus and open its training and held-out streams; BadInput when it is not one."""
+    """Read a corpus and open its training and held-out streams; BadInput when it is not one.
+
+    The curriculum "retrain" has a bundle in place of a corpus (`trainer.retrain.bundle`).
+    """
+    if config.curriculum == "retrain":
+        from trainer.retrain.bundle import open_bundle
+
+        return open_bundle(path, config, device)
     for _, stage in config.stages:
         if stage not in CURRICULA:
             raise BadInput(f"unknown curriculum {stage!r}: one of {', '.join(CURRICULA)}.")

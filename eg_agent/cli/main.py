@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from eg_agent.cli.archive import archive
 from eg_agent.cli.decisions import decisions
 from eg_agent.cli.demo import demo
 from eg_agent.cli.doctor import doctor
@@ -23,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(archive)
 app.command()(demo)
 app.command()(doctor)
 app.command()(groups)

@@ -38,6 +38,7 @@ def metadata_of(row: DecisionRow) -> dict[str, Any]:
 
     time: of the answer, seconds since 1970. run: uid of the last run of `runs`. group, symbol,
     crystal_system, probability: of the most probable group, null where the pattern was refused.
+    evidence_probability: of that group by the fit alone, with a uniform prior; null without a fit.
     cell: a, b, c (angstrom), alpha, beta, gamma (degrees), given or proposed. rwp: per cent. action: what
     was decided then.
     """
@@ -71,6 +72,9 @@ def metadata_of(row: DecisionRow) -> dict[str, Any]:
             "set_coverage": found.set_coverage,
             "cell": None if cell is None else list(cell),
             "rwp": rwp,
+            "evidence_probability": None
+            if best is None or found.evidence_only is None
+            else math.exp(found.evidence_only[best.group - 1]),
             "would_settle": [to_dict(one) for one in found.would_settle],
             "action": row.decision.action,
             "because": row.decision.reason,

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy.typing as npt
+
 from eg_agent.errors import EgAgentError
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.records.reader import read_pattern, sample_of
-from eg_agent.records.run_data import DataKeys
-from eg_agent.records.tiled_client import connect, redacted
+from eg_agent.records.run_data import DataKeys, RunData, find_keys, flat_configuration
+from eg_agent.records.tiled_client import connect, redacted, table_columns
 
 Cell = tuple[float, float, float, float, float, float]
 
@@ -144,6 +146,20 @@ class Runs:
             node = self.client.get(uid)
             return None if node is None else _head(uid, node)
 
+    def uids(self) -> list[str]:
+        """The keys of all nodes of the catalog, oldest first: runs, and whatever else lies there."""
+        with self._saying_away():
+            return [str(key) for key in self.client]
+
+    def heads(self, uids: Iterable[str]) -> dict[str, RunHead]:
+        """The runs among nodes with these keys, by uid, in one question for a few dozen of them."""
+        from tiled.queries import KeysFilter
+
+        wanted = list(uids)
+        with self._saying_away():
+            found = _heads(self.client.search(KeysFilter(wanted)).items()) if wanted else []
+            return {head.uid: head for head in found}
+
     def newest(self, count: int = 20) -> list[RunHead]:
         """The runs among the nodes that were put into the catalog last, newest first."""
         with self._saying_away():
@@ -175,18 +191,19 @@ class Runs:
     def pattern(self, head: RunHead) -> Pattern:
         """The pattern of a run, as far as it has got; raises what `read_pattern` raises, and TiledAway."""
         with self._saying_away():
-            run = _Run(self.client, head)
+            run = _Run(self.client, head, self._keys or DataKeys())
             return read_pattern(run, keys=self._keys, radiation=self._radiation)
 
 
 class _Run:
-    """A run as `read_pattern` wants it, with half the requests: its head is known, and the columns of its
-    table are taken from the table, not looked for in the whole stream each.
+    """A run as `read_pattern` wants it, with two requests in place of six: its head is known, and all columns
+    of the pattern come together.
     """
 
-    def __init__(self, client: Any, head: RunHead) -> None:
+    def __init__(self, client: Any, head: RunHead, keys: DataKeys) -> None:
         self._client = client
         self._head = head
+        self._keys = keys
         self.metadata = {"start": head.start, "stop": head.stop}
         self._streams: dict[str, _Stream] = {}
 
@@ -200,25 +217,54 @@ class _Run:
     def __getitem__(self, stream: str) -> _Stream:
         if stream not in self._streams:
             node = self._client[self._head.uid, stream]
-            self._streams[stream] = _Stream(self._client, self._head.uid, stream, node)
+            self._streams[stream] = _Stream(node, self._head, stream, self._keys)
         return self._streams[stream]
 
 
 class _Stream:
-    """A stream of a run: metadata, and its columns one by one (together they come back as strings)."""
+    """A stream of a run: metadata, and its columns.
 
-    def __init__(self, client: Any, uid: str, stream: str, node: Any) -> None:
+    Where they lie in the stream's table they are taken as an Arrow file, which holds arrays as they are: the
+    client's own reading of a whole table makes strings of them. Anything else (data in files, a column that
+    the table has not) is read through its node.
+    """
+
+    def __init__(self, node: Any, head: RunHead, stream: str, keys: DataKeys) -> None:
         self.metadata = node.metadata
         self._node = node
-        try:
-            self._table = client[uid, stream, "internal"]
-            self._columns = set(self._table.columns)
-        except (KeyError, AttributeError):
-            self._table, self._columns = None, set()
+        self._head = head
+        self._stream = stream
+        self._keys = keys
+        self._columns: dict[str, npt.NDArray[Any]] | None = None
 
     def __getitem__(self, key: str) -> Any:
-        table = self._table
-        return self._node[key] if table is None or key not in self._columns else table[key]
+        if self._columns is None:
+            self._columns = self._of_table()
+        column = self._columns.get(key)
+        return self._node[key] if column is None else _Column(column)
+
+    def _of_table(self) -> dict[str, npt.NDArray[Any]]:
+        configuration, units = flat_configuration(self.metadata.get("configuration", {}))
+        described = self.metadata["data_keys"]
+        hints = self.metadata.get("hints", {})
+        bare = RunData(
+            self._head.start, self._head.stop, self._stream, described, configuration, units, hints
+        )
+        found = find_keys(bare, self._keys)
+        wanted = [found.intensity, found.counting_time]
+        wanted += [None if found.axis_in_configuration else found.two_theta]
+        return table_columns(self._node, [key for key in wanted if key is not None])
+
+
+class _Column:
+    """An array that is here already, behind the one method that `read_pattern` asks a node for."""
+
+    def __init__(self, values: npt.NDArray[Any]) -> None:
+        self._values = values
+
+    def read(self) -> npt.NDArray[Any]:
+        """The values over all events."""
+        return self._values
 
 
 def _head(key: str, node: Any) -> RunHead | None:

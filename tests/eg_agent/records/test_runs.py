@@ -14,6 +14,7 @@ from tiled.client import from_uri
 from eg_agent.records import read_pattern
 from eg_agent.records.catalog import Wakes
 from eg_agent.records.runs import RunHead, Runs, TiledAway, _Run
+from eg_agent.records.tiled_client import table_columns
 
 
 @pytest.fixture
@@ -43,6 +44,38 @@ def test_runs_are_found_by_what_they_are_for_and_read(tiled_uri, measured):
     assert head is not None
     assert (head.attempt, head.shift, head.sample, head.ended) == (2, ident, "a", True)
     assert runs.pattern(head).uid == read_pattern(from_uri(tiled_uri)[second]).uid
+
+
+def test_columns_come_together_and_as_they_were_measured(engine, tiled_uri):
+    """The same numbers as column by column, for traces, points, and what the table does not hold."""
+    import numpy as np
+    from arriving import point_detector
+    from beamline import TraceDetector
+
+    client = from_uri(tiled_uri)
+    engine.subscribe(TiledWriter(client, batch_size=1))
+    tth, det = point_detector()
+    (trace,) = engine(bp.count([TraceDetector(name="det", n=501)], num=2))
+    (steps,) = engine(bp.scan([det], tth, 10.0, 20.0, 11), wavelength=1.54)
+    runs = Runs(tiled_uri)
+    asked: list[str] = []
+    http = runs.client.context.http_client
+    http.event_hooks["request"].append(lambda request: asked.append(request.url.path))
+    heads = runs.heads([trace, steps, "no-such-run"])
+    assert set(heads) == {trace, steps} <= set(runs.uids())
+    for uid in (trace, steps):
+        expected = read_pattern(client[uid])
+        asked.clear()
+        found = runs.pattern(heads[uid])
+        assert len(asked) == 2, asked
+        assert found.uid == expected.uid
+        np.testing.assert_array_equal(found.two_theta, expected.two_theta)
+        np.testing.assert_array_equal(found.intensity, expected.intensity)
+    stream = client[trace, "primary"]
+    both = table_columns(stream, ["det_intensity", "seq_num"])
+    assert both["det_intensity"].shape == (2, 501)
+    assert both["seq_num"].tolist() == [1, 2]
+    assert table_columns(stream, ["not_a_column"]) == {}
 
 
 def test_a_reading_is_gone_when_it_is_done(tiled_uri, measured):
