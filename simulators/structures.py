@@ -117,11 +117,15 @@ _MINERAL_COLUMNS = (
 )  # fmt: skip
 
 
-def computed_crystals(path: str | Path, start: int = 0, stop: int | None = None) -> Iterator[Crystal]:
-    """Crystals of rows start..stop of a table like `materials_project.parquet`, in their order."""
+def computed_crystals(
+    path: str | Path, start: int = 0, stop: int | None = None, *, rows: Sequence[int] | None = None
+) -> Iterator[Crystal]:
+    """Crystals of rows start..stop, or of `rows`, of a table like `materials_project.parquet`, in their
+    order."""
     table = _table(Path(path), _MP_COLUMNS)
     last: int = table.num_rows if stop is None else stop
-    for batch in table.slice(start, last - start).to_batches(2000):
+    chosen = table.slice(start, last - start) if rows is None else table.take(list(rows))
+    for batch in chosen.to_batches(2000):
         yield from map(_computed, batch.to_pylist())
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -37,7 +39,7 @@ CARD_VERSION = 1
 COVERAGE = 0.9
 #: Samples that go through the network together.
 BATCH = 64
-_ENDING = ".card.json"
+_ENDING, _FORMULAS = ".card.json", ".formulas.bin"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class PropertyCard:
 
     architecture: shapes, grid included. energy, gap: scale of the labels (eV/atom, eV).
     widening: by what is shown. trained_on, held_out, cost, created: for people.
-    formulas: how the training formulas were told from those that it is judged on.
+    formulas: how the training formulas were told from those that it is judged on; which they are stands in
+        NAME.formulas.bin, formulas_sha256 its hash.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -75,6 +78,7 @@ class PropertyCard:
     cost: dict[str, float] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
     created: str = ""
+    formulas_sha256: str = ""
     weights_sha256: str = ""
     card_version: int = CARD_VERSION
 
@@ -108,8 +112,37 @@ def _card_path(name_or_path: str | Path) -> Path:
     return path
 
 
-def save_properties(path: str | Path, network: Xxact, card: PropertyCard) -> PropertyCard:
-    """Write PATH.safetensors (matrices as fp16) and PATH.card.json, both or neither."""
+class Formulas:
+    """A set of reduced formulas as CRC-32, small enough to ship: one in a hundred thousand others is in it.
+
+    content: the sorted numbers, little-endian, deflated.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._sorted = np.frombuffer(zlib.decompress(content), dtype="<u4")
+
+    @classmethod
+    def packed(cls, formulas: Iterable[str]) -> bytes:
+        """The content for some formulas (elements in alphabetical order)."""
+        numbers = sorted({zlib.crc32(formula.encode()) for formula in formulas})
+        return zlib.compress(np.array(numbers, dtype="<u4").tobytes(), 9)
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def __contains__(self, formula: str) -> bool:
+        number = zlib.crc32(formula.encode())
+        place = int(np.searchsorted(self._sorted, number))
+        return place < len(self._sorted) and int(self._sorted[place]) == number
+
+
+def save_properties(
+    path: str | Path, network: Xxact, card: PropertyCard, trained: Iterable[str]
+) -> PropertyCard:
+    """Write PATH.safetensors (matrices as fp16), PATH.card.json and PATH.formulas.bin, all or none.
+
+    trained: reduced formulas that were trained or validated on.
+    """
     path = Path(str(path).removesuffix(_ENDING).removesuffix(".safetensors"))
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = save_tensors(
@@ -121,10 +154,17 @@ def save_properties(path: str | Path, network: Xxact, card: PropertyCard) -> Pro
             for name, value in network.state_dict().items()
         }
     )
-    card = replace(card, architecture=network.config, weights_sha256=hashlib.sha256(weights).hexdigest())
+    formulas = Formulas.packed(trained)
+    card = replace(
+        card,
+        architecture=network.config,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        formulas_sha256=hashlib.sha256(formulas).hexdigest(),
+    )
     write_together(
         {
             path.with_name(path.name + ".safetensors"): weights,
+            path.with_name(path.name + _FORMULAS): formulas,
             path.with_name(path.name + _ENDING): (to_json(card, indent=1) + "\n").encode(),
         }
     )
@@ -162,6 +202,7 @@ class PropertyModel:
 
     network: Xxact
     card: PropertyCard
+    path: Path
 
     @classmethod
     def load(cls, checkpoint: str | Path = "default", *, device: str = "cpu") -> PropertyModel:
@@ -171,7 +212,19 @@ class PropertyModel:
         weights = path.with_name(path.name.removesuffix(_ENDING) + ".safetensors")
         network = Xxact(card.architecture)
         load_weights(network, read_weights(weights, card.weights_sha256), str(weights))
-        return cls(network.to(device).eval(), card)
+        return cls(network.to(device).eval(), card, path)
+
+    @cached_property
+    def trained_formulas(self) -> Formulas:
+        """Reduced formulas that it was trained or validated on; BadInput for a damaged file."""
+        path = self.path.with_name(self.path.name.removesuffix(_ENDING) + _FORMULAS)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadInput(f"{path} cannot be read ({error.strerror}): it belongs beside its card.") from None
+        if hashlib.sha256(content).hexdigest() != self.card.formulas_sha256:
+            raise BadInput(f"{path} does not belong to its card, or is damaged: fetch both again.")
+        return Formulas(content)
 
     @property
     def grid(self) -> Grid:

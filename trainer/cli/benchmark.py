@@ -13,14 +13,25 @@ from trainer.cli.progress import bar
 
 
 def benchmark(
-    data: Annotated[Path, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with index.csv and patterns.npz.", show_default=False)
+    ] = None,
     what: Annotated[
-        Literal["network", "verify", "index", "pipeline", "robustness", "composition"],
+        Literal["network", "verify", "index", "pipeline", "robustness", "composition", "properties"],
         typer.Option(
             help="verify and index: known_cell rows; composition: benchmark rows with a formula; "
-            "the others: benchmark rows."
+            "properties: --structures; the others: benchmark rows."
         ),
     ] = "network",
+    structures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet laid out as materials_project.parquet, for properties.", show_default=False
+        ),
+    ] = None,
+    with_trained: Annotated[
+        bool, typer.Option("--with-trained", help="Count formulas that were trained on, apart (properties).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Shipped checkpoint, or a file.")] = "default",
     prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
@@ -68,6 +79,15 @@ def benchmark(
     from trainer.benchmark.benchmark import Options, run
     from trainer.benchmark.report import print_report
 
+    if what == "properties":
+        if structures is None:
+            raise BadInput("give --structures, a parquet laid out as materials_project.parquet.")
+        _properties(structures, checkpoint, as_json, with_trained=with_trained, limit=limit, seed=seed)
+        return
+    if data is None:
+        raise BadInput("give --data, the folder with index.csv and patterns.npz.")
+    if structures is not None or with_trained:
+        raise BadInput("--structures and --with-trained belong to --what properties.")
     if report is not None and report.exists() and not report.is_dir():
         raise BadInput(f"{report} is a file: give a folder with --report.")
     options = Options(
@@ -99,3 +119,22 @@ def benchmark(
         # A file or a pipe has no width of its own: the table needs 100 columns.
         console = Console()
         print_report(result, what, console if console.is_terminal else Console(width=max(100, console.width)))
+
+
+def _properties(
+    structures: Path, checkpoint: str, as_json: bool, *, with_trained: bool, limit: int | None, seed: int
+) -> None:
+    """A multimodal checkpoint on the structures of a parquet."""
+    from rich.console import Console
+
+    from trainer.benchmark.properties import print_properties, run_properties
+
+    with bar("structures") as update:
+        result = run_properties(
+            structures, checkpoint, with_trained=with_trained, limit=limit, seed=seed, progress=update
+        )
+    if as_json:
+        typer.echo(json.dumps(result, indent=1, allow_nan=False))
+    else:
+        console = Console()
+        print_properties(result, console if console.is_terminal else Console(width=max(100, console.width)))

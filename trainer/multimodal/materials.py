@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +26,8 @@ from torch import Tensor
 from eg_agent.chemistry import MAX_ELEMENTS, Composition
 from eg_agent.errors import BadInput
 from eg_agent.model.composition import Chemistry, chemistry
-from simulators.corpus import COMPUTED, HELD_OUT_PERCENT, Corpus, pack
-from simulators.structures import computed_crystals, count_rows
+from simulators.corpus import COMPUTED, HELD_OUT_PERCENT, Corpus, merge, pack
+from simulators.structures import computed_crystals, count_rows, reduced_formula
 
 #: Parts of the data, and up to which hundredth of the formulas each reaches (held_out's are the first 3).
 TEST, VALIDATION, TRAIN = range(3)
@@ -142,31 +142,28 @@ def read_materials(
     path: Path,
     corpus: Corpus | None = None,
     *,
-    wanted: Callable[[str], bool] | None = None,
+    rows: Sequence[int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Materials:
     """Materials of a parquet of structures; BadInput for another file.
 
     corpus: with the peaks of these structures already (matched by name), which spares four milliseconds
-    each. wanted: of a reduced formula, whether its structures are wanted; None: all.
+    each. rows: of the table, None for all.
     Structures without peaks in the range, or of more elements than a composition may have, are left out.
     """
     labels = _labels(path)
     if corpus is None:
-        corpus = _packed(path, wanted, progress)
+        corpus = _packed(path, range(count_rows(path)) if rows is None else rows, progress)
     names, formulas = corpus.names, corpus.formulas
-    rows = [
+    found = [
         i
         for i, source in enumerate(corpus.source)
-        if source == COMPUTED
-        and names[i] in labels
-        and (wanted is None or wanted(formulas[i]))
-        and _usable(formulas[i])
+        if source == COMPUTED and names[i] in labels and _usable(formulas[i])
     ]
-    if not rows:
+    if not found:
         raise BadInput(f"no structure of {path} is left to make a pattern of.")
-    known = np.array([labels[names[i]] for i in rows], dtype=np.float32).reshape(-1, 2)
-    return Materials(rows_of(corpus, np.array(rows)), known[:, 0], known[:, 1])
+    known = np.array([labels[names[i]] for i in found], dtype=np.float32).reshape(-1, 2)
+    return Materials(rows_of(corpus, np.array(found)), known[:, 0], known[:, 1])
 
 
 def _usable(formula: str) -> bool:
@@ -192,14 +189,33 @@ def _labels(path: Path) -> dict[str, tuple[float, float]]:
     return {name: (float(e), float(g)) for name, (e, g) in zip(table["id"].tolist(), values, strict=True)}
 
 
-def _packed(path: Path, wanted: Callable[[str], bool] | None, progress: Callable[[int, int], None]) -> Corpus:
-    from simulators.corpus import merge
+def formulas_of(path: Path) -> list[str]:
+    """Reduced formula of every row of a parquet of structures, "" where it names no composition."""
+    import pandas as pd
 
-    total, parts = count_rows(path), []
-    for start in range(0, total, TOGETHER):
-        crystals = computed_crystals(path, start, min(total, start + TOGETHER))
-        parts.append(pack((c, COMPUTED) for c in crystals if wanted is None or wanted(c.formula)))
-        progress(min(total, start + TOGETHER), total)
+    if not path.is_file():
+        raise BadInput(f"{path} is not a file: give a parquet of structures.")
+    try:
+        written = pd.read_parquet(path, columns=["formula"])["formula"].tolist()
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{path} is no parquet of structures with a column formula ({error}).") from None
+    known = {text: _reduced(str(text)) for text in set(written)}
+    return [known[text] for text in written]
+
+
+def _reduced(text: str) -> str:
+    try:
+        return reduced_formula(dict(Composition.of_formula(text).amounts))
+    except BadInput:
+        return ""
+
+
+def _packed(path: Path, rows: Sequence[int], progress: Callable[[int, int], None]) -> Corpus:
+    parts = []
+    for start in range(0, len(rows), TOGETHER):
+        chosen = rows[start : start + TOGETHER]
+        parts.append(pack((c, COMPUTED) for c in computed_crystals(path, rows=chosen)))
+        progress(min(len(rows), start + TOGETHER), len(rows))
     if not parts:
         raise BadInput(f"{path} holds no structures.")
     return merge(parts)

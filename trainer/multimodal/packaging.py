@@ -14,7 +14,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights
 from eg_agent.model.properties import COVERAGE, PropertyCard, Widening, save_properties
 from eg_agent.model.xxact import Scale, Xxact
-from trainer.multimodal.materials import VALIDATION, Materials
+from trainer.multimodal.materials import TEST, VALIDATION, Materials
 from trainer.multimodal.views import condition
 from trainer.multimodal.xxact_config import xxact_train_of
 from trainer.multimodal.xxact_data import Sample
@@ -60,7 +60,10 @@ def package(run: Path, materials_path: Path, out: Path, name: str) -> PropertyCa
         limits=LIMITS,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
-    return save_properties(out, network, card)
+    seen = materials.part != TEST
+    if config.rows == "labelled":
+        seen &= np.isfinite(materials.energy)
+    return save_properties(out, network, card, set(materials.formulas[seen].tolist()))
 
 
 def widened(
