@@ -356,6 +356,7 @@ class Carrier:
                 f"the group {self._manager.group!r} may not use the plan {self._settings.queue.plan!r}: "
                 "see the permissions of the RE Manager"
             )
+            self._open_again(view)
             return
         attempt = work.next_attempt
         item = item_for(
@@ -382,6 +383,24 @@ class Carrier:
         self._state.submissions += 1
         self._note_submitted(work, attempt, added["item_uid"])
         self._start(self._manager.view(), added["item_uid"])
+
+    def _open_again(self, view: QueueView) -> None:
+        """Close an environment whose plans the manager does not know; `_environment` opens it again.
+
+        On a busy host the manager may miss the list that its worker sends when it is opened, and then it
+        refuses every plan until the next opening.
+        """
+        if self._settings.queue.environment != "recover" or view.status.manager != "idle":
+            return
+        if time.monotonic() - self._asked_environment[True] < 60.0 or self._manager.knows_plans():
+            return
+        self._asked_environment[True] = time.monotonic()
+        _log.warning("the manager knows no plans of its open environment: it is closed, and opened again")
+        self._ledger.write(
+            NoteRow("recovering", "the manager knew no plans: its environment is opened again")
+        )
+        self._manager.close_environment()
+        self._start_owed = True
 
     def _plans(self) -> set[str]:
         """Plans that the group may use; asked again while the one that is needed is not among them."""

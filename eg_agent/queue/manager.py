@@ -200,6 +200,10 @@ class QueueManager:
             self._call(lambda api: api.plans_allowed(reload=True, user_group=self.group))["plans_allowed"]
         )
 
+    def knows_plans(self) -> bool:
+        """Whether the manager has a list of plans at all, whoever may use them."""
+        return bool(self._call(lambda api: api.plans_existing(reload=True))["plans_existing"])
+
     def add(self, item: Item, position: Position) -> Item:
         """Add an item; returns it with its `item_uid`."""
         return self._call(
@@ -241,6 +245,10 @@ class QueueManager:
     def open_environment(self) -> None:
         """Ask for the environment to be opened; it takes seconds until it is."""
         self._call(lambda api: api.environment_open())
+
+    def close_environment(self) -> None:
+        """Ask for the environment to be closed, which an idle worker does by itself."""
+        self._call(lambda api: api.environment_close())
 
     def destroy_environment(self) -> None:
         """Kill the worker's environment: the running item goes back into the queue."""

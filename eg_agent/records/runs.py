@@ -129,10 +129,12 @@ class Runs:
             raise TiledAway(redacted(f"{type(error).__name__}: {error}").splitlines()[0][:300]) from None
 
     def warm(self) -> None:
-        """Connect, and import what reading loads: seconds on a busy machine."""
+        """Connect, and import what reading a table loads: seconds on a busy machine.
+
+        What Tiled's own arrays and data frames load (dask, xarray: 150 MB) is left for runs that need it.
+        """
         with self._saying_away():
-            import tiled.client.array
-            import tiled.client.dataframe  # noqa: F401
+            import pyarrow.ipc  # noqa: F401
         _ = self.client
 
     def count(self) -> int:

@@ -242,7 +242,8 @@ class Tiled(Server):
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
         self.uri = f"{self.url}?api_key={self.key}"
 
-    def command(self) -> list[str]:
+    def settings(self) -> str:
+        """The text of its configuration."""
         import yaml
 
         data = self.folder / "data"
@@ -253,22 +254,18 @@ class Tiled(Server):
         else:
             catalog = f"sqlite:///{self.folder / 'catalog.db'}"
             tables = f"duckdb:///{self.folder / 'tables.duckdb'}"
-        settings: dict[str, Any] = {
-            "trees": [
-                {
-                    "path": "/",
-                    "tree": "catalog",
-                    "args": {
-                        "uri": catalog,
-                        "writable_storage": [str(data), tables],
-                        "init_if_not_exists": True,
-                    },
-                }
-            ],
-            "streaming_cache": {"uri": self.redis.url if self.redis else "memory"},
+        tree = {
+            "uri": catalog,
+            "writable_storage": [str(data), tables],
+            "init_if_not_exists": True,
         }
+        cache = {"uri": self.redis.url if self.redis else "memory"}
+        trees = [{"path": "/", "tree": "catalog", "args": tree}]
+        return yaml.safe_dump({"trees": trees, "streaming_cache": cache})
+
+    def command(self) -> list[str]:
         file = self.folder / "config.yml"
-        file.write_text(yaml.safe_dump(settings))
+        file.write_text(self.settings())
         return [
             str(BIN / "tiled"),
             "serve",

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from accounts import ENDLESS
-from facility import AgentProcess
-from servers import EXAMPLE, ROOT, Postgres, Redis, Tiled, absent, wait_for
+from pages import Page, Started
+from servers import EXAMPLE, ROOT, Postgres, Redis, Tiled, absent, free_port, wait_for
+from tiled.client import from_uri
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-PAGE = ROOT / "docs" / "how-to" / "remote-tiled.md"
+#: It answers what anybody measures.
 SHIFT = '[shift]\nname = "night-1"\nanswer = "all"\n'
 
 
 class OfAFacility(Tiled):
     """The example's `tiled.yml` with the addresses of this machine."""
 
-    def written(self) -> str:
+    def settings(self) -> str:
         assert self.postgres is not None
         assert self.redis is not None
         text = (EXAMPLE / "tiled.yml").read_text()
@@ -40,12 +42,11 @@ class Two:
 
     def __init__(self, folder, postgres: Postgres, redis: Redis) -> None:
         (folder / "data").mkdir()
-        self.folder = folder
         self.first = OfAFacility(folder / "first", postgres, redis)
         self.second = OfAFacility(folder / "second", postgres, redis)
         self.second.key = self.first.key
         self.second.uri = f"{self.second.url}?api_key={self.first.key}"
-        self.tiled = self.second  # what an agent of this facility is told
+        self.key = self.first.key
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,6 @@ def measure(engine, two):
     import bluesky.plans as bp
     from beamline import TraceDetector
     from bluesky.callbacks.tiled_writer import TiledWriter
-    from tiled.client import from_uri
 
     engine.subscribe(TiledWriter(from_uri(two.first.uri), batch_size=1))
 
@@ -83,65 +83,94 @@ def measure(engine, two):
 
 
 @pytest.fixture
-def observing(two, tmp_path):
-    """The page's agent, with its key in a file: it reads from the second server and has no queue."""
-    settings = two.folder / "shift.toml"
-    settings.write_text(SHIFT)
-    key = tmp_path / "tiled.key"
-    key.write_text(two.first.key)
+def page(two, tmp_path) -> Page:
+    """The page, with the second server for its Tiled; the key is in a file."""
+    shift, key = tmp_path / "shift.toml", tmp_path / "tiled.key"
+    shift.write_text(SHIFT)
+    key.write_text(two.key)
     key.chmod(0o600)
-    options = {"identifier": ENDLESS, "mode": "observe", "queue": None, "group": None}
-    agent = AgentProcess(
-        tmp_path / "agent", two, settings, tiled=two.second.url, tiled_key_file=key, **options
-    )
-    agent.without = ("TILED_API_KEY",)
-    agent.start()
-    yield agent
-    agent.stop()
+    here = {
+        "https://tiled.example.org": two.second.url,
+        "shift.toml": str(shift),
+        "TILED_API_KEY=...": f"TILED_API_KEY={two.key}",
+        "/etc/eg-agent/tiled.key": str(key),
+    }
+    beside = os.pathsep.join(str(ROOT / path) for path in (".", "tests/beamline", "tests/queueserver"))
+    return Page("remote-tiled", here, {"EG_AGENT_RECORDS": str(tmp_path / "records"), "PYTHONPATH": beside})
 
 
-def query_of_the_page() -> str:
-    """The block of the page that finds every `undecided` of last week."""
-    (block,) = (b for b in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if "undecided" in b)
-    return block
+@pytest.fixture
+def agent(page, tmp_path) -> Iterator[Watched]:
+    """The page's agent; it has no queue."""
+    with Watched(page, tmp_path / "agent") as found:
+        yield found
 
 
-def found_by_the_page(uri: str) -> str:
-    """What the page's block prints, run as it stands against this server."""
-    block = query_of_the_page().replace("https://tiled.example.org", uri)
-    assert uri in block
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        exec(block, {})
-    return said.getvalue()
+class Watched:
+    """A page's `eg-agent run`, with a port, an identifier that is never sure, and what it says of itself."""
+
+    def __init__(self, page: Page, folder: Path) -> None:
+        self.port = free_port()
+        more = f"--port {self.port} --identifier {ENDLESS} --log json"
+        self.server = Started(folder, page, "eg-agent run", self.ready, more)
+
+    def __enter__(self) -> Watched:
+        self.server.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.server.stop()
+
+    def ready(self) -> bool:
+        return self.health()["role"] == "acting"
+
+    def health(self) -> dict[str, Any]:
+        return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5).json()
 
 
-def test_every_undecided_of_last_week_is_one_query(two, observing, measure):
-    from tiled.client import from_uri
-
-    wait_for("the agent to act", lambda: observing.health()["role"] == "acting", 600)
+def test_the_page_from_the_doctor_to_every_undecided_of_last_week(two, page, agent, measure, monkeypatch):
+    """Every command and the query of the page; the agent's own server dies in the middle."""
+    monkeypatch.setenv("TILED_API_KEY", two.key)
+    told = page.run("eg-agent doctor")
+    assert told.returncode == 0, told.stdout
     first = measure("quartz-1")
-    wait_for("the first entry", lambda: observing.health()["identifications_in_tiled"] >= 1, 600)
+    wait_for("the first entry", lambda: agent.health()["identifications_in_tiled"] >= 1, 900)
 
-    # The agent's own server dies and comes back; what was measured meanwhile is answered, too.
+    # What is measured while the agent's server is away is answered when it is back.
     two.second.kill()
     meanwhile = measure("quartz-2")
-    wait_for("the outage to be told", lambda: "tiled" in observing.health()["waiting"], 600)
+    wait_for("the outage to be told", lambda: "tiled" in agent.health()["waiting"], 600)
     two.second.start()
-    wait_for("all entries", lambda: observing.health()["identifications_in_tiled"] >= 2, 900)
-    assert observing.health()["identifications_wait"] == ""
+    wait_for("all entries", lambda: agent.health()["identifications_in_tiled"] >= 2, 900)
+    assert agent.health()["identifications_wait"] == ""
 
-    for server in (two.first, two.second):
-        said = found_by_the_page(server.uri)
-        assert {line.split()[0] for line in said.splitlines()} >= {"quartz-1", "quartz-2"}
-        for uid in (first, meanwhile):
-            assert uid in said
+    found = {line.split()[1]: line.split()[0] for line in page.printed("undecided").splitlines()}
+    assert found == {first: "quartz-1", meanwhile: "quartz-2"}
+    # The first server, which wrote none of them, has them too, with their arrays.
     entries = from_uri(two.first.uri)["identifications"]
-    assert len(entries) == 2
-    for entry in entries.values():
-        assert entry["log_probability"].read().shape == (99,)
-    texts = [observing.log.read_text(), str(observing.rows()), observing.metrics(), str(observing.health())]
-    assert not any(two.first.key in text for text in texts)
+    assert {entry.metadata["run"] for entry in entries.values()} == {first, meanwhile}
+    assert all(entry["log_probability"].read().shape == (99,) for entry in entries.values())
+    texts = [agent.server.log.read_text(), str(agent.health()), told.stdout, told.stderr]
+    assert not any(two.key in text for text in texts)
+
+
+def test_the_key_may_be_in_a_file(page, tmp_path):
+    """`--tiled-key-file` in place of the variable, as the page says beside it."""
+    key = str(tmp_path / "tiled.key")
+    assert f"--tiled-key-file {key}" in page.put(page.path.read_text())
+    page.exports = False
+    port = free_port()
+
+    def ready() -> bool:
+        told = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=5).json()
+        return told["role"] == "acting" and told["seconds_since_step"] < 60 and not told["waiting"]
+
+    more = f"--tiled-key-file {key} --port {port} --identifier {ENDLESS}"
+    server = Started(tmp_path / "agent", page, "eg-agent run", ready, more)
+    try:
+        server.start()
+    finally:
+        server.stop()
 
 
 def test_events_pass_from_one_server_to_the_other(two, measure):
