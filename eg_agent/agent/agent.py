@@ -34,6 +34,7 @@ from eg_agent.agent.process import WorkerProcess
 from eg_agent.agent.readings import Places
 from eg_agent.agent.runs import Collector, PatternSource, Run, copied, from_journal
 from eg_agent.agent.worker import DEFAULT_IDENTIFIER, Cell
+from eg_agent.chemistry import Composition
 from eg_agent.decide.decision import Decision
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
@@ -77,6 +78,8 @@ class Agent:
     radiation: Radiation or a wavelength in angstrom for runs that do not say; never assumed.
     cells: known cells by sample, (a, b, c, alpha, beta, gamma) in angstrom and degrees; a run's own
         `cell` metadata goes first.
+    compositions: what is known of the samples' chemistry, by sample; a run's own `composition` (a formula) or
+        `elements` metadata goes first. One that contradicts a pattern is not used, and the answer says so.
     records: folder of journal and ledger; $EG_AGENT_RECORDS, else ~/.local/state/eg-agent. One agent a
         folder.
     time_limit: seconds for one identification, then its worker is killed. tiled_wait: seconds that
@@ -102,6 +105,7 @@ class Agent:
         keys: DataKeys | None = None,
         radiation: Radiation | float | None = None,
         cells: Mapping[str, Cell] | None = None,
+        compositions: Mapping[str, Composition] | None = None,
         records: str | os.PathLike[str] | None = None,
         fsync: Fsync = "background",
         time_limit: float = 20.0,
@@ -122,6 +126,7 @@ class Agent:
         self.ledger = Ledger(self.records / "ledger.jsonl", session=uuid.uuid4().hex[:12])
         self.policy = policy or Policy()
         self._cells = dict(cells or {})
+        self._compositions = dict(compositions or {})
         self._decisions = Decisions()
         self._collector = Collector()
         self._answered: set[str] = set()
@@ -149,6 +154,7 @@ class Agent:
             self.journal,
             mode=mode,
             cells=self._cells,
+            compositions=self._compositions,
             worker_reads=tiled is None or address is not None,
             not_in_tiled=self._not_in_tiled,
             say=self.say,
@@ -243,6 +249,7 @@ class Agent:
         sample: str = "",
         run_uid: str = "",
         cell: Cell | None = None,
+        composition: Composition | None = None,
         seconds: float = 0.0,
         shift: str = "",
         samples_left: int | None = None,
@@ -259,6 +266,7 @@ class Agent:
                 sample,
                 shift,
                 cell or self._cells.get(sample),
+                composition or self._compositions.get(sample),
                 seconds,
                 samples_left,
                 pattern=pattern,

@@ -14,6 +14,7 @@ from eg_agent.agent.process import WorkerFailed, WorkerProcess
 from eg_agent.agent.readings import ToRead, counted, per_point
 from eg_agent.agent.samples import Sample, SampleBook
 from eg_agent.agent.worker import Cell, task
+from eg_agent.chemistry import Composition
 from eg_agent.decide.decision import Decision
 from eg_agent.decide.state import State
 from eg_agent.errors import BadInput
@@ -41,6 +42,7 @@ class Measurement:
     sample: str = ""
     shift: str = ""
     cell: Cell | None = None
+    composition: Composition | None = None
     seconds: float = 0.0
     samples_left: int | None = None
     ended: float = field(default_factory=time.monotonic)
@@ -163,7 +165,9 @@ class Core:
             context=self.book.context(measured.shift, measured.sample),
         )
         limit = time_limit or self.worker.time_limit + self._reading_time
-        question = task(wanted, measured.cell, None, self.policy, measured.runs[-1], mode)
+        question = task(
+            wanted, measured.cell, None, self.policy, measured.runs[-1], mode, measured.composition
+        )
         problem = measured.problem
         try:
             message = self.worker.ask(question, time_limit=limit)
@@ -181,7 +185,7 @@ class Core:
         return _Found(
             from_dict(State, message["state"]),
             message["pattern_from"],
-            _joined(problem, message["problem"]),
+            _joined(problem, message["problem"], message.get("composition_unused", "")),
             from_dict(Identification, message["identification"]),
             from_dict(Decision, message["decision"]),
             message["points"],
@@ -200,7 +204,9 @@ class Core:
         found = _Found(state, measured.where, problem)
         if whole is None:
             return found
-        question: dict[str, Any] = task(whole, measured.cell, state, self.policy, measured.runs[-1], mode)
+        question: dict[str, Any] = task(
+            whole, measured.cell, state, self.policy, measured.runs[-1], mode, measured.composition
+        )
         try:
             message = self.worker.ask(question)
         except WorkerFailed as error:
@@ -208,6 +214,7 @@ class Core:
         else:
             self._told(message)
             found.identification = from_dict(Identification, message["identification"])
+            found.problem = _joined(found.problem, message.get("composition_unused", ""))
             found.decision = from_dict(Decision, message["decision"])
         page.pattern = whole
         return found

@@ -16,7 +16,9 @@ from eg_agent.agent.live import LiveRuns
 from eg_agent.agent.process import WorkerFailed
 from eg_agent.agent.runs import PatternSource, Run, from_journal
 from eg_agent.agent.worker import Cell
-from eg_agent.errors import EgAgentError
+from eg_agent.chemistry import Composition
+from eg_agent.chemistry.metadata import told
+from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.records.journal import Journal
 from eg_agent.records.ledger import DecisionRow, NoteRow, OutcomeRow
@@ -51,6 +53,7 @@ class Loop:
         *,
         mode: str,
         cells: Mapping[str, Cell],
+        compositions: Mapping[str, Composition],
         worker_reads: bool,
         not_in_tiled: Callable[[str], str],
         say: Callable[[str], None],
@@ -66,6 +69,7 @@ class Loop:
         self._source = source
         self._journal = journal
         self._cells = cells
+        self._compositions = compositions
         self._worker_reads = worker_reads
         self._not_in_tiled = not_in_tiled
         self._say = say
@@ -212,18 +216,25 @@ class Loop:
         last = runs[-1]
         found = None if self.cells is None else self.cells.known.get((last.shift, last.sample))
         left = last.start.get("eg_samples_left")
+        composition, problem = self._compositions.get(last.sample), ""
+        try:
+            composition = told(last.start) or composition
+        except BadInput as error:
+            problem = f"the run's composition is not used: {error}"
         return Measurement(
             runs=tuple(run.uid for run in runs),
             sample=last.sample,
             shift=last.shift,
             cell=last.cell or self._cells.get(last.sample) or found,  # type: ignore[arg-type]
+            composition=composition,
+            problem=problem,
             seconds=sum(run.seconds for run in runs),
             samples_left=int(left) if isinstance(left, int) else None,
         )
 
     def _read(self, runs: list[Run], measured: Measurement) -> None:
         """Read the runs here. Raises NotAPattern; anything else that is wrong becomes the problem."""
-        problems: list[str] = []
+        problems = [measured.problem]
         try:
             for run in runs:
                 why = self._not_in_tiled(run.uid) if run.external else ""

@@ -16,14 +16,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from inspect import signature
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from eg_agent.agent.readings import Places, Readings, ToRead
+from eg_agent.chemistry import Composition
 from eg_agent.decide.state import State
-from eg_agent.errors import EgAgentError
+from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
@@ -53,7 +55,10 @@ class Follows(Protocol):
 
 
 class Identifies(Protocol):
-    """What a factory must return: `eg_agent.identify.Identifier`, or anything with its method."""
+    """What a factory must return: `eg_agent.identify.Identifier`, or anything with its method.
+
+    Where a sample's chemistry is known it is asked with `composition`, too.
+    """
 
     def identify(self, pattern: Pattern, cell: Cell | None = None) -> Identification: ...
 
@@ -110,11 +115,18 @@ def resolve(path: str) -> Callable[..., Any]:
 
 
 def task(
-    what: Pattern | ToRead, cell: Cell | None, state: State | None, policy: Policy, run_uid: str, mode: str
+    what: Pattern | ToRead,
+    cell: Cell | None,
+    state: State | None,
+    policy: Policy,
+    run_uid: str,
+    mode: str,
+    composition: Composition | None = None,
 ) -> dict[str, Any]:
     """One question to the worker as plain JSON types: a pattern with its state, or runs to be read."""
     question: dict[str, Any] = {
         "cell": None if cell is None else list(cell),
+        "composition": None if composition is None else to_dict(composition),
         "policy": to_dict(policy),
         "run_uid": run_uid,
         "mode": mode,
@@ -131,7 +143,7 @@ class Brain:
     def __init__(self, identifier: Identifies, readings: Readings | None = None) -> None:
         self._identifier = identifier
         self._readings = readings
-        self._last: tuple[str, Identification] | None = None
+        self._last: tuple[str, Identification, str] | None = None
 
     def refresh(self) -> None:
         """Take up a checkpoint that was promoted in the meantime, where the identifier follows one."""
@@ -165,8 +177,12 @@ class Brain:
             told = {"pattern_from": reading.where, "problem": reading.problem, "points": len(pattern)}
         else:
             pattern, state = from_dict(Pattern, question["pattern"]), from_dict(State, question["state"])
-        cell = question["cell"]
-        recorded = self._identify(pattern, None if cell is None else tuple(cell))  # type: ignore[arg-type]
+        cell, chemistry = question["cell"], question.get("composition")
+        recorded, unused = self._identify(
+            pattern,
+            None if cell is None else tuple(cell),  # type: ignore[arg-type]
+            None if chemistry is None else from_dict(Composition, chemistry),
+        )
         decision = policy.decider().decide(
             recorded, state, run_uid=question["run_uid"], mode=question["mode"]
         )
@@ -175,20 +191,39 @@ class Brain:
             "identification": to_dict(recorded),
             "decision": to_dict(decision),
             "state": to_dict(state),
+            "composition_unused": unused,
         }
 
-    def _identify(self, pattern: Pattern, cell: Cell | None) -> Identification:
-        """The identification; for the pattern of the last question, its answer (a look at a run's end)."""
+    def _identify(
+        self, pattern: Pattern, cell: Cell | None, composition: Composition | None
+    ) -> tuple[Identification, str]:
+        """The identification, and why the composition had no part in it ("" where it had, or none was told).
+
+        For the pattern of the last question, its answer (a look at a run's end).
+        """
         text = f"{pattern.uid}|{pattern.source}|{pattern.covered}|{cell}|{pattern.counting_time is None}"
+        text += f"|{composition}"
         digest = hashlib.sha256(text.encode())
         if pattern.counting_time is not None:
             digest.update(pattern.counting_time.tobytes())
         if self._last is not None and self._last[0] == digest.hexdigest():
-            return self._last[1]
-        found = self._identifier.identify(pattern, cell=cell)
+            return self._last[1], self._last[2]
+        unused = ""
+        identify: Any = self._identifier.identify
+        if composition is None:
+            found = identify(pattern, cell=cell)
+        elif "composition" not in signature(identify).parameters:
+            unused = "the composition is not used: this identifier reads none"
+            found = identify(pattern, cell=cell)
+        else:
+            try:
+                found = identify(pattern, cell=cell, composition=composition)
+            except BadInput as error:  # a checkpoint that reads none is no reason to have no answer
+                unused = f"the composition is not used: {error}"
+                found = identify(pattern, cell=cell)
         recorded = from_json(Identification, to_json(for_record(found)))
-        self._last = (digest.hexdigest(), recorded)
-        return recorded
+        self._last = (digest.hexdigest(), recorded, unused)
+        return recorded, unused
 
 
 def _read_lines(into: SimpleQueue[str]) -> None:

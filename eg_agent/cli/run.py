@@ -163,6 +163,7 @@ def _loop(
             identifier_settings=identifier_settings if identifier is None else None,
             radiation=wavelength,
             cells=dict(told.shift.cells),
+            compositions=told.shift.chemistries(),
             records=folder,
             listeners=(),
             announce=None,

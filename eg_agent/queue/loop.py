@@ -17,8 +17,9 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 
 from eg_agent.agent import Agent, Answer
+from eg_agent.chemistry.metadata import told
 from eg_agent.decide.state import State
-from eg_agent.errors import EgAgentError
+from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.queue.approval import Approval
 from eg_agent.queue.board import Board, BoardAway, LeaseLost
 from eg_agent.queue.carry import END, Carrier
@@ -299,12 +300,17 @@ class QueueLoop:
             self._no_answer(head, str(error))
             return
         assert self.agent is not None
-        sample = head.sample
+        sample, composition = head.sample, None
+        try:
+            composition = told(head.start)
+        except BadInput as error:  # the answer does without, and the ledger says why
+            self.ledger.write(NoteRow("composition", f"the run's composition is not used: {error}", head.uid))
         future = self.agent.ingest(
             pattern,
             sample=sample,
             run_uid=head.uid,
             cell=head.cell or self.settings.shift.cells.get(sample),
+            composition=composition,
             seconds=head.seconds,
             shift=self.settings.shift.name,
             samples_left=samples_left(self.settings, sample),

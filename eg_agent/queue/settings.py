@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from eg_agent.chemistry import Composition
 from eg_agent.decide.limits import Costs, Limits
 from eg_agent.decide.settings import DecideSettings
 from eg_agent.errors import BadInput
@@ -27,9 +28,11 @@ class ShiftSettings:
     samples: names in the changer, in order; empty when others queue the first scans and the agent only
         adds what it decides. two_theta: (low, high) in degrees of the first scan; step: degrees;
         seconds_per_point: seconds, of the first scan. cells: a, b, c (angstrom), alpha, beta, gamma
-        (degrees) by sample, where known. answer: "shift" for runs of this shift only, "all" for every
-        powder pattern in the catalog. identifications: container of the catalog that every identification
-        is written to as an entry of its own (from the server's root where it begins with "/"); "" for none.
+        (degrees) by sample, where known. compositions, elements: formula (Ca3Al2Si3O12), or elements alone
+        (Ca,Al,Si,O), by sample, where known; a run's own metadata goes first.
+    answer: "shift" for runs of this shift only, "all" for every powder pattern in the catalog.
+    identifications: container of the catalog that every identification is written to as an entry of its own
+        (from the server's root where it begins with "/"); "" for none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -40,6 +43,8 @@ class ShiftSettings:
     step: float = 0.02
     seconds_per_point: float = 1.0
     cells: dict[str, Cell] = field(default_factory=dict)
+    compositions: dict[str, str] = field(default_factory=dict)
+    elements: dict[str, str] = field(default_factory=dict)
     answer: Literal["shift", "all"] = "shift"
     identifications: str = "identifications"
 
@@ -50,6 +55,24 @@ class ShiftSettings:
             raise BadInput("a sample's name stands twice in [shift] samples: names must differ.")
         if not self.step > 0.0 or not self.seconds_per_point > 0.0:
             raise BadInput("[shift] step and seconds_per_point must be above 0.")
+        self.chemistries()
+
+    def chemistries(self) -> dict[str, Composition]:
+        """What is known of the samples' chemistry; BadInput for what names none."""
+        twice = sorted(set(self.compositions) & set(self.elements))
+        if twice:
+            raise BadInput(f"{twice[0]!r} has a composition and elements: a composition names its elements.")
+        found: dict[str, Composition] = {}
+        for table, read in (
+            (self.compositions, Composition.of_formula),
+            (self.elements, Composition.of_elements),
+        ):
+            for sample, text in table.items():
+                try:
+                    found[sample] = read(text)
+                except BadInput as error:
+                    raise BadInput(f"chemistry of {sample!r}: {error}") from None
+        return found
 
 
 @dataclass(frozen=True, slots=True)
