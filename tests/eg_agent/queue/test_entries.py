@@ -110,43 +110,46 @@ def test_a_ledger_is_written_in_the_background_and_after_a_restart_goes_on(
     ledger.append(row(decision("nothing"), settings))  # no identification, no entry
     entries = Entries(ledger.path, Identifications(tiled_uri, path))
     entries.wake()
-    assert entries.wait(60.0)
+    assert entries.wait(200.0)
     ledger.append(answered("two"))
     entries.wake()
-    assert entries.wait(60.0)
+    assert entries.wait(200.0)
     entries.close()
     ledger.append(answered("three"))
     again = Entries(ledger.path, Identifications(tiled_uri, path))
     again.wake()
-    assert again.wait(60.0)
+    assert again.wait(200.0)
     again.close()
     assert (entries.written, again.written) == (2, 1)
     assert sorted(from_uri(tiled_uri)[path]) == ["one", "three", "two"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_an_outage_is_told_and_made_up_for(path, answered, tmp_path):
     """Tiled is killed with entries to come; they are there when it is back, and nobody waited for them."""
-    server = EmbeddedTiled(tmp_path / "tiled")
+    server = EmbeddedTiled(tmp_path / "tiled", start_timeout=400.0)
     uri = server.start()
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append(answered("before"))
     entries = Entries(ledger.path, Identifications(uri, path))
     entries.wake()
-    assert entries.wait(60.0)
+    assert entries.wait(200.0)
     server.kill()
     ledger.append(answered("during"))
     entries.wake()
-    deadline = time.monotonic() + 120.0
+    deadline = time.monotonic() + 300.0
     while not entries.problem and time.monotonic() < deadline:
         time.sleep(0.1)
     assert entries.problem
     assert uri.partition("api_key=")[2] not in entries.problem
     port = int(uri.partition("127.0.0.1:")[2].partition("/")[0])
-    again = EmbeddedTiled(tmp_path / "tiled", port=port, api_key=uri.partition("api_key=")[2])
+    again = EmbeddedTiled(
+        tmp_path / "tiled", port=port, api_key=uri.partition("api_key=")[2], start_timeout=400.0
+    )
     again.start()
     try:
-        assert entries.wait(240.0)
+        assert entries.wait(600.0)
         assert sorted(from_uri(uri)[path]) == ["before", "during"]
         assert entries.problem == ""
     finally:
