@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from eg_agent import __version__
 from eg_agent.errors import BadPattern, TooWeak
+from eg_agent.identify import joint
 from eg_agent.identify.branches import beyond, branch_of_set, groups_of_cell
 from eg_agent.identify.completing import completed
-from eg_agent.identify.fusion import evidence_posterior, fuse, prediction_set, ranking
+from eg_agent.identify.fusion import evidence_posterior, fuse, normalise, prediction_set, ranking
 from eg_agent.identify.identification import GroupProbability, Identification, Provenance
 from eg_agent.identify.measured import measured
 from eg_agent.identify.mixture import MixtureConstants
@@ -115,7 +116,7 @@ class Identifier:
             weighed = weigh_cells(search, before, MixtureConstants(power=constants.evidence_weight))
         else:
             evidence, alone = self._evidence(pattern, given, before)
-            weighed = Weighed(evidence, alone, fuse(network.log_probability, alone, constants, known))
+            weighed = Weighed(evidence, alone, self._fused(network, evidence, alone, given, known))
         evidence, fused = weighed.evidence, weighed.fused
         chosen = prediction_set(fused, constants.coverage)
         judgement = judge(fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell)
@@ -237,6 +238,24 @@ class Identifier:
             reason = f"the fit broke down ({error}): check the cell, or measure a longer range."
             evidence = Evidence(status="not fitted", reason=reason)
         return evidence, evidence_posterior(evidence, self.settings, carried)
+
+    def _fused(
+        self,
+        network: Posterior,
+        evidence: Evidence,
+        alone: npt.NDArray[np.float64] | None,
+        cell: Cell | None,
+        known: npt.NDArray[np.float64] | None,
+    ) -> npt.NDArray[np.float64]:
+        """The answer with the given cell: weighed jointly, or the plain product where that is all there is.
+
+        known: [99] nats of the library's expert.
+        """
+        constants = self.settings
+        if constants.fusion == "product" or cell is None or not joint.can_weigh(evidence):
+            return fuse(network.log_probability, alone, constants, known)
+        both = joint.weigh(network.log_probability, network.log_prior, evidence, groups_of_cell(cell))
+        return both if known is None else normalise(both + constants.library_weight * known)
 
     def _candidates(
         self, log_probability: npt.NDArray[np.float64], carried: frozenset[int]

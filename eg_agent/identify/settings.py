@@ -21,9 +21,12 @@ LONGEST_INDEXING = 60.0
 class IdentifySettings:
     """How network and evidence are fused, and when a group counts as identified.
 
+    fusion: how network and evidence become one answer where a cell is given: "joint", weighed by what the
+        measurement is like (`eg_agent.identify.joint`), or "product", the product of powers of both.
     network_weight: power of the network's posterior in the product (1: as calibrated).
-    evidence_weight: power of the evidence, 0-1. 1: what a fit says is pooled so that its odds hold as they
-        are (`eg_agent.verify.pooling`): 80.2 % claimed, 80.8 % right on 488 simulated patterns, out of fold.
+    evidence_weight: power of the evidence in the product, 0-1. 1: what a fit says is pooled so that its odds
+        hold as they are (`eg_agent.verify.pooling`): 80.2 % claimed, 80.8 % right on 488 simulated patterns,
+        out of fold.
     library_weight: power of what a library says, 0-1. 1: its constants were fitted on simulated patterns, and
         fitting them again beside a network changed them little (`trainer.library`).
     misled: probability that the evidence as a whole says nothing (another phase's cell, a misfit that
@@ -48,6 +51,7 @@ class IdentifySettings:
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
 
+    fusion: Literal["joint", "product"] = "joint"
     network_weight: float = 1.0
     evidence_weight: float = 1.0
     library_weight: float = 1.0

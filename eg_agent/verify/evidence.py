@@ -34,6 +34,7 @@ class CandidateEvidence:
     """Evidence for one group in its best setting.
 
     log_evidence: nats, relative to the absence-free group of the same lattice.
+    traits: what the fit shows of it, in the order of `eg_agent.verify.traits.TRAITS`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -45,6 +46,7 @@ class CandidateEvidence:
     n_forbidden: int  #: reflections in range that the lattice allows and it forbids
     rwp: float  #: per cent, of the fit with its forbidden reflections removed
     deciding: tuple[DecidingReflection, ...] = ()
+    traits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,8 @@ class Evidence:
     zero_shift: degrees 2-theta.
     candidates: best first by log_evidence.
     lines: what a further measurement would start from; None without a fit.
+    context: the measurement in numbers, in the order of `eg_agent.verify.traits.CONTEXT`; empty without
+        a fit.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -101,4 +105,5 @@ class Evidence:
     candidates: tuple[CandidateEvidence, ...] = ()
     fit: FitCurve | None = None
     lines: LineTable | None = None
+    context: tuple[float, ...] = ()
     seconds: float = 0.0

@@ -46,12 +46,20 @@ def shipped() -> Pooling:
 def pooled(terms: Floats, pooling: Pooling | None = None) -> Floats:
     """[c] nats relative to the absence-free lattice, of the terms [c, 3] of candidates (`terms_of`)."""
     pooling = pooling or shipped()
-    # the absence-free lattice, against which nothing speaks
-    every = np.vstack([np.zeros(3), terms])
-    behind = every[:, :2].max(axis=0) - every[:, :2]
-    tailed = pooling.tail * np.log1p(behind / pooling.tail)
-    value = pooling.forbidden * every[:, 2] - tailed @ np.array([pooling.evidence, pooling.bic])
+    forbidden = np.append(0.0, terms[:, 2])
+    against = opinions(terms, pooling.tail) @ np.array([pooling.evidence, pooling.bic])
+    value = pooling.forbidden * forbidden - against
     return value[1:] - value[0]
+
+
+def opinions(terms: Floats, tail: float | None = None) -> Floats:
+    """[1 + c, 2] nats behind the best candidate of evidence and of BIC, with a long tail.
+
+    The first row is the absence-free lattice, against which nothing speaks; terms: [c, 3], see `terms_of`.
+    """
+    tail = shipped().tail if tail is None else tail
+    every = np.vstack([np.zeros(2), terms[:, :2]])
+    return tail * np.log1p((every.max(axis=0) - every) / tail)
 
 
 def terms_of(likelihood: Likelihood, allowed: Mask, evidence: Floats) -> Floats:

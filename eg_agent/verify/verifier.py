@@ -33,6 +33,7 @@ from eg_agent.verify.profile import profiles
 from eg_agent.verify.restricted import RestrictedFits
 from eg_agent.verify.score import Scores, log_mean, score
 from eg_agent.verify.settings import VerifySettings
+from eg_agent.verify.traits import context_of, traits_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -173,6 +174,7 @@ def _verified(
     weighed = candidates_on(likelihood.lines, chosen, system)
     scores = score(likelihood, weighed, pattern.radiation)
     found = _summary(likelihood, weighed, scores, fit, settings)
+    context = context_of(likelihood, quality.rwp / quality.rexp, quality.rwp, system.primitive)
     lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)
     low, high = fit.problem.data.grid[0], fit.problem.data.grid[-1]
     reason = (
@@ -186,6 +188,7 @@ def _verified(
         lattice=lattice,
         candidates=found,
         lines=line_table(likelihood),
+        context=tuple(context.tolist()),
     )
 
 
@@ -232,6 +235,7 @@ def _summary(
         ((log_mean(scores.log_evidence[members]), number, members) for number, members in of_group.items()),
         key=lambda entry: (-entry[0], entry[1]),
     )
+    traits = traits_of(likelihood, weighed, scores)
     data = fit.problem.data
     restricted = RestrictedFits(likelihood, 1.0 / data.variance)
     total = float(np.sum(data.y**2 / data.variance))
@@ -250,6 +254,7 @@ def _summary(
                 n_forbidden=int((~allowed).sum()),
                 rwp=100.0 * float(np.sqrt(max(restricted.chi_square(allowed), 0.0) / total)),
                 deciding=_deciding(likelihood, candidate, scores, best, settings) if leading else (),
+                traits=tuple(traits[best].tolist()),
             )
         )
     return tuple(found)

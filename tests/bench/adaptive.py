@@ -4,7 +4,7 @@ Samples are structures of formulas that training held out, drawn as the database
 nuisances of stage 2, a brightness drawn over three decades, and a cell from the sample table that is 0.1 %
 off. All strategies have the same identifier and stop when the calibrated posterior of one group reaches
 0.95; a wrong or an unfinished answer is charged the whole budget. Seconds count, moves and overheads
-included (`adaptive_samples.COSTS`):
+included (`trainer.benchmark.counted_samples.COSTS`):
 
 fixed       one scan; its counting time, last angle and step have the least mean time on other samples
 everywhere  the range and step of the fixed scan again and again, each time as long as all before together
@@ -39,10 +39,10 @@ import numpy as np
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
-from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Drawn, draw
 from tests.bench.adaptive_strategies import FixedScan, Outcome, Sample, Trial, fitted_power
 from tests.bench.telling import shard as shard_of
 from tests.bench.telling import some, tell
+from trainer.benchmark.counted_samples import COSTS, RANGE, STEP, Drawn, draw
 
 Strategy = Callable[[Sample], Outcome]
 

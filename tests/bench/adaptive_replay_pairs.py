@@ -39,8 +39,8 @@ from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.records.merging import merge
 from eg_agent.reporting import reported
 from eg_agent.symmetry import group_of_space_group
-from tests.bench.adaptive_samples import Windows
 from tests.bench.telling import some, tell
+from trainer.benchmark.counted_samples import Windows
 
 KIND = "mixture scan pair (2min/8min)"
 #: Seconds of the two scans, and how much longer the long one counted a degree: 12.495 s in each of 8,282

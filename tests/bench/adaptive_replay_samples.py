@@ -17,7 +17,7 @@ from scipy.signal import find_peaks
 
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
-from tests.bench.adaptive_samples import PEAK_RATE, Floats, Sample
+from trainer.benchmark.counted_samples import PEAK_RATE, Floats, Sample
 from trainer.benchmark.data import Case, Folder
 
 #: A pattern whose median is below this share of its highest peak, or that goes below zero, had its background

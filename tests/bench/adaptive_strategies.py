@@ -9,21 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, State, opening
+from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, State
 from eg_agent.identify import Identifier
 from eg_agent.identify.fusion import normalise
 from eg_agent.identify.identification import Identification
-from tests.bench.adaptive_samples import COSTS, RANGE, STEP, Measuring, Sample, Windows
+from trainer.benchmark.counted_samples import BUDGET, COSTS, GLANCE, RANGE, STEP, Measuring, Sample, Windows
 
 #: Calibrated posterior of one group that stops every strategy.
 STOP_AT = 0.95
-#: Seconds a sample may take in all: a shift.
-BUDGET = 28800.0
-#: Seconds a point of the first glance, as long as moving there takes; how many lines it looks at, and up to
-#: which angle. (With the first 40 lines alone, one answer in seven at 0.95 was wrong.)
-GLANCE, FIRST_LINES, FIRST_END = 0.2, 10_000, 60.0
-#: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
-LEAST_COUNTS = 300.0
 #: Counting everywhere goes on by this factor.
 GROWTH = 2.0
 
@@ -144,7 +137,7 @@ class Trial:
         """A glance at the first lines, then the agent's own decisions; move: what is done to each before
         it is carried out."""
         at, looks = Measuring(sample, self.costs), []
-        _, seconds = self._glance(at)
+        _, seconds = at.glance()
         decider = self.decider_of(sample.two_theta)
         state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
         while True:
@@ -161,22 +154,10 @@ class Trial:
             decision = move(decision)
             state = state.spent(decision, at.measure(decision.windows, decision.seconds_per_point or 0.0))
 
-    def _glance(self, at: Measuring) -> tuple[Windows, float]:
-        """A first look at the lines of the cell, long enough to count anything: windows, last seconds."""
-        sample = at.sample
-        until = (sample.two_theta[0], sample.reached(FIRST_END))
-        first = opening(sample.cell, sample.radiation, until, at.step, lines=FIRST_LINES)
-        seconds = GLANCE
-        at.measure(first, seconds)
-        while at.counts < LEAST_COUNTS and at.seconds < 0.1 * BUDGET:
-            seconds *= 3.0
-            at.measure(first, seconds)
-        return first, seconds
-
     def lines(self, sample: Sample) -> Outcome:
         """The glance again and again, each time as long as all before together: no choice of windows."""
         at, looks = Measuring(sample, self.costs), []
-        windows, counted = self._glance(at)
+        windows, counted = at.glance()
         while True:
             found = self.look(at)
             looks.append((at.seconds, *self.top(found)))

@@ -7,7 +7,7 @@ survey    a glance at each, then always the decision of the agent with the most 
           the change of sample included, as `plans.survey` chooses; nothing begins that would not end in time
 
 decided: the leading group has a probability of 0.95 at the end; right: and is the true one; wrong: is not.
-Both pay for changing samples, moves and overheads (`adaptive_samples.COSTS`).
+Both pay for changing samples, moves and overheads (`trainer.benchmark.counted_samples.COSTS`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from eg_agent.decide import Decision, State
 from eg_agent.decide.limits import MEASURING
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.reporting import reported
-from tests.bench.adaptive_samples import COSTS, Drawn, Measuring, Sample, draw
 from tests.bench.adaptive_strategies import STOP_AT, Trial
+from trainer.benchmark.counted_samples import COSTS, Drawn, Measuring, Sample, draw
 
 #: What the equal shares are spent on: last angle and step, degrees.
 RANGE_OF_SHARES, STEP_OF_SHARES = (5.0, 60.0), 0.04

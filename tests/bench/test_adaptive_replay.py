@@ -13,8 +13,8 @@ from tests.bench.adaptive_replay import replay_summary, thinned
 from tests.bench.adaptive_replay_pairs import EXPOSURE, NEIGHBOURS, SHORT, Pair, Photons
 from tests.bench.adaptive_replay_samples import BACKGROUND, MeasuredSample, rate_of, replayed
 from tests.bench.adaptive_report import picks
-from tests.bench.adaptive_samples import Measuring
 from tests.bench.adaptive_strategies import FixedScan
+from trainer.benchmark.counted_samples import Measuring
 
 
 def pattern(y: list[float], step: float = 0.01) -> Pattern:

@@ -12,6 +12,7 @@ docs/explanations/evidence.md). Formulas of the studies (held out) are left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,6 +52,16 @@ CELL_ERROR = 7e-4
 STEPS = (0.01, 0.013, 0.017, 0.02, 0.03)
 
 
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Shares of random molecular crystals and of structures as they come (the rest: every group alike), and
+    the power of the groups' frequencies with which those come."""
+
+    molecular: float = MOLECULAR
+    natural: float = NATURAL
+    flatter: float = 0.5
+
+
 @dataclass(frozen=True, eq=False)
 class MisfitSample:
     """A sample, its crystal's formula, and where the crystal comes from."""
@@ -61,13 +72,27 @@ class MisfitSample:
 
 
 class MisfitSamples:
-    """Sample i of a seed, whatever was made before; BadInput for a folder without structures."""
+    """Sample i of a seed, whatever was made before; BadInput for a folder without structures.
 
-    def __init__(self, structures: Path, seed: int) -> None:
+    allowed: formulas whose structures are used; by default those that are not held out.
+    """
+
+    def __init__(
+        self,
+        structures: Path,
+        seed: int,
+        *,
+        kinds: Kinds | None = None,
+        allowed: Callable[[str], bool] = lambda formula: not held_out(formula),
+    ) -> None:
         self._source = StructuresByGroup(structures)
         self._seed = seed
-        found = np.sqrt(np.bincount(self._source.group, minlength=100).astype(float))
+        self._kinds = kinds or Kinds()
+        self._allowed = allowed
+        found = np.bincount(self._source.group, minlength=100).astype(float) ** self._kinds.flatter
         found[99] = 0.0
+        if kinds is not None:  # a triclinic cell leaves nothing to tell
+            found[[n for n in range(1, 100) if group(n).crystal_system == "triclinic"]] = 0.0
         self._natural = found / found.sum()
 
     def __call__(self, index: int) -> MisfitSample:
@@ -82,7 +107,8 @@ class MisfitSamples:
 
     def _crystal(self, index: int, rng: Rng) -> tuple[Crystal, str]:
         kind = rng.random()
-        if kind < MOLECULAR:
+        molecular = self._kinds.molecular
+        if kind < molecular:
             numbers = [n for n in MOLECULAR_SPACE_GROUPS if n > 2]
             share = np.array([MOLECULAR_SPACE_GROUPS[n] for n in numbers])
             for _ in range(10):
@@ -93,7 +119,7 @@ class MisfitSamples:
                     continue
                 if own_metric(crystal):
                     return crystal, "molecular"
-        if kind < MOLECULAR + NATURAL:
+        if kind < molecular + self._kinds.natural:
             crystal = self._real(int(rng.choice(100, p=self._natural)), rng)
             if crystal is not None:
                 return crystal, "natural"
@@ -114,7 +140,7 @@ class MisfitSamples:
         best: tuple[float, Crystal] | None = None
         for _ in range(12 if members.size else 0):
             crystal = self._source.crystal(int(rng.choice(members)))
-            usable = not held_out(crystal.formula) and max(crystal.cell[:3]) <= LONGEST
+            usable = self._allowed(crystal.formula) and max(crystal.cell[:3]) <= LONGEST
             if not (usable and crystal.group == number and own_metric(crystal)):
                 continue
             size = crystal.cell[0] * crystal.cell[1] * crystal.cell[2]

@@ -14,10 +14,11 @@ from trainer.cli.progress import bar
 
 def study(
     what: Annotated[
-        Literal["simulated", "regimes", "pooling"],
+        Literal["simulated", "regimes", "pooling", "joint"],
         typer.Argument(
             help="simulated: evidence beside BIC, AIC and Le Bail. regimes: the paper's three. pooling: fit "
-            "how the verifier pools evidence and BIC, on patterns with measured misfit."
+            "how the verifier pools evidence and BIC, on patterns with measured misfit. joint: fit how "
+            "network and fit are weighed jointly, on measurements of all kinds."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of rows, tables and pictures.", show_default=False)],
@@ -47,6 +48,8 @@ def study(
         raise BadInput("give --structures, the folder of the structures that samples are made of.")
     elif what == "pooling":
         _pooling(structures, out, crystals, minutes)
+    elif what == "joint":
+        _joint(structures, out, crystals, minutes)
     else:
         _simulated(structures, out, crystals, minutes, seed)
 
@@ -76,6 +79,21 @@ def _pooling(structures: Path, out: Path, patterns: int, minutes: float | None) 
         raise BadInput(f"{len(rows)} patterns are too few to fit on: give --crystals 300 or more.")
     text = json.dumps(as_shipped(rows, SEED), indent=1) + "\n"
     _write(out / "pooling.json", text)
+    typer.echo(text)
+
+
+def _joint(structures: Path, out: Path, samples: int, minutes: float | None) -> None:
+    from datetime import UTC, datetime
+
+    from trainer.benchmark.joint_fit import FOLDS, as_shipped, run
+
+    with bar("joint") as update:
+        rows = run(structures, out, samples, minutes=minutes, progress=update)
+    if len({row.formula for row in rows}) < FOLDS:
+        raise BadInput(f"{len(rows)} measurements are too few to fit on: give --crystals 300 or more.")
+    today = datetime.now(UTC).date().isoformat()
+    text = json.dumps(as_shipped(rows, today), indent=1) + "\n"
+    _write(out / "joint.json", text)
     typer.echo(text)
 
 

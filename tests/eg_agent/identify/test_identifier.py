@@ -12,7 +12,7 @@ import pytest
 
 from eg_agent import __version__
 from eg_agent.errors import BadInput
-from eg_agent.identify import Identification, Identifier
+from eg_agent.identify import Identification, Identifier, IdentifySettings, joint
 from eg_agent.identify.fusion import evidence_posterior, fuse
 from eg_agent.identify.identifier import branch_of_set, groups_of_cell
 from eg_agent.patterns import Pattern, Radiation, write_xye
@@ -50,12 +50,21 @@ def test_the_answer_is_the_fusion_of_its_parts(identifier: Identifier, answer: I
     assert answer.evidence is not None
     alone = evidence_posterior(answer.evidence, identifier.settings)
     np.testing.assert_allclose(answer.evidence_only, alone)
-    np.testing.assert_allclose(
-        answer.log_probability, fuse(answer.network.log_probability, alone, identifier.settings)
-    )
+    carried = groups_of_cell(CELL)
+    both = joint.weigh(answer.network.log_probability, answer.network.log_prior, answer.evidence, carried)
+    np.testing.assert_allclose(answer.log_probability, both)
     listed = [row.probability for row in answer.top]
     assert listed == sorted(listed, reverse=True)
     np.testing.assert_allclose(listed, np.exp([answer.log_probability[row.group - 1] for row in answer.top]))
+
+
+def test_the_plain_product_on_request(identifier: Identifier, pnma: Pattern) -> None:
+    plain = Identifier(identifier.classifier, settings=IdentifySettings(fusion="product"))
+    answer = plain.identify(pnma, CELL)
+    assert answer.network is not None
+    np.testing.assert_allclose(
+        answer.log_probability, fuse(answer.network.log_probability, answer.evidence_only, plain.settings)
+    )
 
 
 def test_provenance_is_enough_to_make_it_again(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from eg_agent.errors import BadInput
-from eg_agent.identify import Identification, Identifier, IdentifySettings
+from eg_agent.identify import Identification, Identifier, IdentifySettings, joint
+from eg_agent.identify.branches import groups_of_cell
 from eg_agent.identify.fusion import fuse, normalise
 from eg_agent.library import Library
 from eg_agent.patterns import Pattern, Radiation
@@ -45,12 +46,15 @@ def test_the_answer_is_the_product_of_network_library_and_fit(with_library: Iden
         answer = with_library.identify(pattern, cell)
         assert answer.lookup is not None
         assert answer.network is not None
-        expected = fuse(
-            answer.network.log_probability,
-            answer.evidence_only,
-            with_library.settings,
-            answer.lookup.log_probability,
-        )
+        network, lookup = answer.network, answer.lookup.log_probability
+        if cell is None:
+            expected = fuse(network.log_probability, None, with_library.settings, lookup)
+        else:
+            assert answer.evidence is not None
+            both = joint.weigh(
+                network.log_probability, network.log_prior, answer.evidence, groups_of_cell(CELL)
+            )
+            expected = normalise(both + with_library.settings.library_weight * lookup)
         np.testing.assert_allclose(answer.log_probability, expected)
         assert (answer.evidence_only is None) == (cell is None)
         best = answer.lookup.matches[0]

@@ -1,0 +1,105 @@
+"""Network and fit weighed together where a cell is known, by what the measurement is like.
+
+    p(g) ~ N(z) (network(g) - prior(g)) + n prior(g) + ln[ (1 - e) evidence(g) + e / 99 ],
+    evidence(g) ~ exp(sum over traits t of  W_t(z) x_t(g))
+
+in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), z the measurement in
+numbers (`CONTEXT`); N and W are linear in z, N also in how undecided the network is. One power for network
+and evidence, whatever was measured, has to serve a glance at a weak sample
+and a night's scan of a good one, and is wrong for both. The weights in joint.json were fitted by the probability of the true group on simulated
+measurements of all kinds (`eg-train study joint`), never on measured ones. docs/decisions/0014.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from eg_agent.identify.fusion import N_GROUPS, LogProbability, normalise
+from eg_agent.verify.evidence import Evidence
+from eg_agent.verify.traits import CONTEXT, TRAITS
+
+Floats = npt.NDArray[np.float64]
+
+#: Least and most that the network may count, whatever the context says.
+NETWORK = (0.05, 1.5)
+#: Nats between which the entropy of the network's posterior, less one, is believed to matter.
+UNDECIDED = (-1.0, 1.5)
+
+
+@dataclass(frozen=True, eq=False)
+class JointWeights:
+    """traits: [t, 1 + z], at the context 0 and by how much they change with it; network: [1 + z + 1], the
+    last by the entropy of the network's posterior; prior: power of the prior; misled: chance that the fit
+    says nothing. low, high: [z] between which the context is believed (3 and 97 % of what was fitted on).
+    """
+
+    traits: Floats
+    network: Floats
+    prior: float
+    misled: float
+    low: Floats
+    high: Floats
+
+
+@cache
+def shipped() -> JointWeights:
+    """The weights in joint.json."""
+    found = json.loads(Path(__file__).with_name("joint.json").read_text("utf-8"))
+    return weights_of(found["weights"])
+
+
+def weights_of(found: dict[str, Any]) -> JointWeights:
+    """Weights from their form in joint.json."""
+    return JointWeights(
+        traits=np.array([found["traits"][name] for name in TRAITS]),
+        network=np.array(found["network"]),
+        prior=float(found["prior"]),
+        misled=float(found["misled"]),
+        low=np.array([found["context"][name][0] for name in CONTEXT]),
+        high=np.array([found["context"][name][1] for name in CONTEXT]),
+    )
+
+
+def can_weigh(evidence: Evidence) -> bool:
+    """Whether there is a fit with traits (records of older versions have none)."""
+    return evidence.status == "fitted" and bool(evidence.context) and bool(evidence.candidates)
+
+
+def weigh(
+    network: LogProbability,
+    log_prior: LogProbability,
+    evidence: Evidence,
+    carried: Iterable[int] = (),
+    weights: JointWeights | None = None,
+) -> LogProbability:
+    """[99] nats, normalised. network, log_prior: [99], the posterior and the prior that is inside it.
+
+    carried: groups that the lattice can carry though they were not scored (a branch search leaves some out);
+    they count as the worst of the scored ones.
+    """
+    weights = weights or shipped()
+    z = np.clip(np.array(evidence.context), weights.low, weights.high)
+    numbers = np.array([candidate.group for candidate in evidence.candidates])
+    traits = np.array([candidate.traits for candidate in evidence.candidates])
+    by_trait = weights.traits[:, 0] + weights.traits[:, 1:] @ z
+    value = np.full(N_GROUPS, -np.inf)
+    scored = traits @ by_trait
+    for number in carried:
+        value[number - 1] = scored.min()
+    value[numbers - 1] = scored
+    said = np.logaddexp(
+        np.log1p(-weights.misled) + value - logsumexp(value), np.log(weights.misled / N_GROUPS)
+    )
+    undecided = float(np.clip(-np.sum(np.exp(network) * network) - 1.0, *UNDECIDED))
+    power = weights.network[0] + weights.network[1:-1] @ z + weights.network[-1] * undecided
+    power = float(np.clip(power, *NETWORK))
+    return normalise(power * (network - log_prior) + weights.prior * log_prior + said)

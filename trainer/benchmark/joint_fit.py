@@ -1,0 +1,305 @@
+"""Fit how network and fit are weighed jointly, on simulated measurements of all kinds; resumable.
+
+`eg-train study joint --structures DIR --out OUT` makes rows of `joint_samples` (one JSON line a
+measurement), fits the weights of `eg_agent.identify.joint` by the probability of the true group, judges them
+out of fold (folds by formula) beside the plain product, and writes OUT/joint.json, which is what the package
+ships. No measured pattern takes part.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from eg_agent.errors import BadInput, BadPattern
+from eg_agent.identify import Identifier, IdentifySettings
+from eg_agent.identify.fusion import N_GROUPS
+from eg_agent.identify.joint import NETWORK, UNDECIDED
+from eg_agent.verify.traits import CONTEXT, TRAITS
+from trainer.benchmark.joint_samples import JointSamples, Looked
+from trainer.benchmark.nulls import folds_by_compound
+from trainer.metrics import Bootstrap
+
+Floats = npt.NDArray[np.float64]
+
+SEED, FOLDS = 17, 5
+#: Quantiles of the context beyond which it is not believed.
+BELIEVED = (0.03, 0.97)
+#: Steps, learning rate (falls to 0 along a cosine) and measurements a step.
+STEPS, RATE, BATCH = 200, 0.03, 1500
+#: What the weights are held to their beginnings by: at the centre, and with the context.
+RIDGE = (1.5e-3, 5e-3)
+#: Where the traits' weights begin: those of the pooled evidence, what it does not know at 0.
+BEGIN = dict(zip(TRAITS, (-1.01, -0.268, 1.11), strict=False))
+#: Claims from here on are counted: the agent stops there.
+SURE = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A measurement. said [99]: network less prior, nats; prior [99]; numbers [g] groups with traits [g, t];
+    context [z]; product [99]: nats of the plain product of network and evidence."""
+
+    kind: str
+    formula: str
+    truth: int
+    said: Floats
+    prior: Floats
+    numbers: npt.NDArray[np.int64]
+    traits: Floats
+    context: Floats
+    product: Floats
+
+
+def run(
+    structures: Path,
+    out: Path,
+    count: int,
+    *,
+    seed: int = SEED,
+    minutes: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Rows of samples 0 to count - 1; those in OUT/rows.jsonl are not made again."""
+    path = out / "rows.jsonl"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        known = path.read_text("utf-8").splitlines() if path.is_file() else []
+        raw = [json.loads(line) for line in known if line.endswith("}")]
+    except (OSError, json.JSONDecodeError) as error:
+        raise BadInput(f"{out} cannot be used ({error}): give another --out.") from None
+    done = {entry["index"] for entry in raw}
+    started = time.monotonic()
+    samples = None
+    with path.open("a", encoding="utf-8") as file:
+        for index in range(count):
+            if index in done:
+                continue
+            if samples is None:
+                identifier = Identifier("default", "inorganic", IdentifySettings(fusion="product"))
+                samples = JointSamples(structures, identifier, seed)
+            # together on one line, so that an interruption leaves no half sample behind
+            raw.append({"index": index, "looks": _looks(samples, index)})
+            file.write(json.dumps(raw[-1]) + "\n")
+            file.flush()
+            if progress is not None:
+                progress(len(raw), count)
+            if minutes is not None and time.monotonic() - started > 60.0 * minutes:
+                break
+    return [_row(look) for entry in raw for look in entry["looks"]]
+
+
+def _looks(samples: JointSamples, index: int) -> list[dict[str, Any]]:
+    try:
+        return [_entry(look) for look in samples(index)]
+    except (BadInput, BadPattern):
+        return []
+
+
+def _entry(look: Looked) -> dict[str, Any]:
+    found = look.found
+    assert found.network is not None
+    assert found.evidence is not None
+    assert found.log_probability is not None
+    said = found.network.log_probability - found.network.log_prior
+    return {
+        "kind": look.kind,
+        "formula": look.formula,
+        "truth": look.group,
+        "seconds": round(look.seconds, 1),
+        "said": np.round(said, 3).tolist(),
+        "prior": np.round(found.network.log_prior, 3).tolist(),
+        "numbers": [c.group for c in found.evidence.candidates],
+        "traits": [np.round(c.traits, 4).tolist() for c in found.evidence.candidates],
+        "context": np.round(found.evidence.context, 4).tolist(),
+        "product": np.round(found.log_probability, 3).tolist(),
+    }
+
+
+def _row(entry: dict[str, Any]) -> Row:
+    arrays = {name: np.array(entry[name]) for name in ("said", "prior", "traits", "context", "product")}
+    numbers = np.array(entry["numbers"], dtype=np.int64)
+    return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, **arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows as tensors, candidates padded: traits [n, c, t], there [n, c], place [n, c] (99 where none is),
+    context [n, z], undecided [n], said and prior [n, 99], truth [n], weight [n]."""
+
+    traits: Tensor
+    place: Tensor
+    context: Tensor
+    undecided: Tensor
+    said: Tensor
+    prior: Tensor
+    truth: Tensor
+    weight: Tensor
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return Batch(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def batch_of(rows: Sequence[Row]) -> Batch:
+    """A formula counts as the root of its number of measurements: they tell much the same."""
+    most = max(row.numbers.size for row in rows)
+    traits = np.zeros((len(rows), most, len(TRAITS)))
+    place = np.full((len(rows), most), N_GROUPS)
+    for i, row in enumerate(rows):
+        traits[i, : row.numbers.size] = row.traits
+        place[i, : row.numbers.size] = row.numbers - 1
+    network = np.array([row.said + row.prior for row in rows])
+    undecided = -np.sum(np.exp(network) * network, axis=1) - 1.0
+    times = Counter((row.formula, row.kind == "misfit") for row in rows)
+    weight = [times[row.formula, row.kind == "misfit"] ** -0.5 for row in rows]
+
+    def floats(values: npt.ArrayLike) -> Tensor:
+        return torch.tensor(np.asarray(values), dtype=torch.float32)
+
+    return Batch(
+        traits=floats(traits),
+        place=torch.tensor(place),
+        context=floats([row.context for row in rows]),
+        undecided=floats(np.clip(undecided, *UNDECIDED)),
+        said=floats([row.said for row in rows]),
+        prior=floats([row.prior for row in rows]),
+        truth=torch.tensor([row.truth - 1 for row in rows]),
+        weight=floats(weight),
+    )
+
+
+class Weighing(nn.Module):
+    """`eg_agent.identify.joint.weigh` for a batch, with weights that can be fitted."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, context: Tensor) -> None:
+        super().__init__()
+        z = len(CONTEXT)
+        self.register_buffer("low", torch.quantile(context, BELIEVED[0], 0))
+        self.register_buffer("high", torch.quantile(context, BELIEVED[1], 0))
+        self.register_buffer("begin", torch.tensor([BEGIN.get(name, 0.0) for name in TRAITS]))
+        self.centre = nn.Parameter(torch.tensor([BEGIN.get(name, 0.0) for name in TRAITS]))
+        self.slope = nn.Parameter(torch.zeros(len(TRAITS), z))
+        self.network = nn.Parameter(torch.tensor([0.9, *[0.0] * (z + 1)]))
+        self.prior = nn.Parameter(torch.tensor(0.7))
+        self.misled = nn.Parameter(torch.tensor(-3.9))
+
+    def forward(self, of: Batch) -> Tensor:
+        """[n, 99] nats, normalised."""
+        z = torch.maximum(torch.minimum(of.context, self.high), self.low)
+        by_trait = self.centre + z @ self.slope.T
+        value = (of.traits * by_trait[:, None, :]).sum(2)
+        value = torch.full((len(z), N_GROUPS + 1), -1e4).scatter(1, of.place, value)[:, :N_GROUPS]
+        misled = torch.sigmoid(self.misled)
+        share = torch.log(misled) - float(np.log(N_GROUPS))
+        said = torch.logaddexp(torch.log1p(-misled) + torch.log_softmax(value, 1), share)
+        power = self.network[0] + z @ self.network[1:-1] + self.network[-1] * of.undecided
+        total = power.clamp(*NETWORK)[:, None] * of.said + self.prior * of.prior + said
+        return torch.log_softmax(total, 1)
+
+    def ridge(self) -> Tensor:
+        """What keeps the weights near their beginnings, relative to one measurement's mean loss."""
+        begin = self.get_buffer("begin")
+        centre = (self.centre - begin).pow(2).sum() + (self.misled + 3.9).pow(2)
+        with_context = self.slope.pow(2).sum() + self.network[1:].pow(2).sum()
+        return RIDGE[0] * centre + RIDGE[1] * with_context
+
+    def as_json(self) -> dict[str, Any]:
+        """Weights in the form that `eg_agent.identify.joint.weights_of` reads."""
+
+        def plain(values: Tensor) -> list[float]:
+            return np.round(values.detach().double().numpy(), 4).tolist()
+
+        both = torch.cat([self.centre[:, None], self.slope], 1)
+        return {
+            "traits": {name: plain(row) for name, row in zip(TRAITS, both, strict=True)},
+            "network": plain(self.network),
+            "prior": round(float(self.prior.detach()), 4),
+            "misled": round(float(torch.sigmoid(self.misled).detach()), 5),
+            "context": {
+                name: [round(float(a), 4), round(float(b), 4)]
+                for name, a, b in zip(CONTEXT, self.low, self.high, strict=True)
+            },
+        }
+
+
+def fit(batch: Batch, seed: int = 0, steps: int = STEPS) -> Weighing:
+    """The weights that make the true groups most probable."""
+    torch.manual_seed(seed)
+    found = Weighing(batch.context)
+    optimiser = torch.optim.Adam(found.parameters(), lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    count = len(batch.truth)
+    for _ in range(steps):
+        part = batch if count <= BATCH else batch[torch.randperm(count)[:BATCH]]
+        own = found(part).gather(1, part.truth[:, None])[:, 0]
+        loss = -(own * part.weight).sum() / part.weight.sum() + found.ridge()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+    return found
+
+
+def out_of_fold(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
+    """-log probability, first, share and right of claims of 95 %, beside the plain product; by kind."""
+    formulas = [row.formula for row in rows]
+    folds = torch.from_numpy(folds_by_compound(formulas, FOLDS, seed))
+    batch = batch_of(rows)
+    joint = torch.zeros(len(rows), N_GROUPS)
+    for fold in range(FOLDS):
+        weights = fit(batch[folds != fold], seed + fold)
+        with torch.no_grad():
+            joint[folds == fold] = weights(batch[folds == fold])
+    answers = {"joint": joint.double().numpy(), "product": np.array([row.product for row in rows])}
+    truth = np.array([row.truth - 1 for row in rows])
+    misfit = np.array([row.kind == "misfit" for row in rows])
+    found: dict[str, Any] = {"measurements": len(rows), "formulas": len(set(formulas)), "folds": FOLDS}
+    for name, chosen in (("counted", ~misfit), ("measured_misfit", misfit)):
+        if chosen.any():
+            found[name] = {key: _figures(value[chosen], truth[chosen]) for key, value in answers.items()}
+    own = {key: -value[np.arange(truth.size), truth] for key, value in answers.items()}
+    boot = Bootstrap(formulas, seed=seed)
+    sums = boot.sums(np.stack([own["joint"] - own["product"], np.ones(truth.size)], axis=1))
+    gain = boot.interval(sums[:, 0] / sums[:, 1])
+    found["gain_in_nll"] = [round(v, 3) for v in (gain.value, gain.low, gain.high)]
+    return found
+
+
+def _figures(log_p: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
+    first = log_p.argmax(axis=1) == truth
+    sure = np.exp(log_p.max(axis=1)) >= SURE
+    figures = {
+        "nll": -log_p[np.arange(truth.size), truth].mean(),
+        "first": first.mean(),
+        "sure": sure.mean(),
+        "right_when_sure": first[sure].mean() if sure.any() else np.nan,
+        "claimed_when_sure": np.exp(log_p.max(axis=1))[sure].mean() if sure.any() else np.nan,
+    }
+    return {name: round(float(value), 3) for name, value in figures.items()}
+
+
+def as_shipped(rows: Sequence[Row], date: str, seed: int = 0) -> dict[str, Any]:
+    """What goes into joint.json: weights of all rows, where they come from, and how they do out of fold."""
+    kinds = Counter(row.kind for row in rows)
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return {
+        "weights": fit(batch_of(rows), seed).as_json(),
+        "fitted_on": f"{len(rows)} simulated measurements ({said}) of {len({r.formula for r in rows})} "
+        "formulas that training never saw (trainer.benchmark.joint_samples); no measured pattern",
+        "fitted_by": "conditional logit over the extinction groups (trainer.benchmark.joint_fit)",
+        "date": date,
+        "out_of_fold": out_of_fold(rows, seed),
+    }

@@ -1,0 +1,146 @@
+"""Measurements of all kinds, as an agent and a user make them, for weighing network and fit jointly.
+
+Two thirds are samples with a counting rate (`counted_samples`), whose every measurement is a state of its
+own: one scan with random time, range and step; what the agent decides, up to a random number of looks; its
+first glance counted on for long. One third are whole patterns with the misfit of measured ones
+(`misfit_samples`, groups as databases have them). All are of formulas that training never saw, so that the
+network is as good on them as on any new compound; those of the deciding benchmark are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from eg_agent.decide import Decider, DecideSettings, Limits, State
+from eg_agent.errors import BadInput
+from eg_agent.identify import Identifier
+from eg_agent.identify.identification import Identification
+from simulators import Crystal
+from simulators.corpus import held_out
+from trainer.benchmark.counted_samples import BUDGET, COSTS, RANGE, Measuring, Sample, crystals, make_sample
+from trainer.benchmark.misfit_samples import Kinds, MisfitSamples
+
+#: Seed and number of the deciding benchmark's samples (`tests/bench/adaptive.py`), which are left out.
+BENCHMARK = (3, 200)
+#: One sample in so many is a whole pattern with measured misfit.
+MISFIT_EVERY = 3
+#: Power of the groups' frequencies in databases for those, a little flatter than they are.
+FLATTER = 0.85
+#: Seconds a point of a scan, and how many times longer than the first glance its lines are counted.
+SCAN, LONGER = (0.2, 20.0), (2.0, 200.0)
+#: Samples whose crystals are drawn together, no formula twice.
+BLOCK = 60
+#: The agent's looks at most, and the share of those between the first and the last that are kept.
+LOOKS, KEPT = 8, 0.35
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """An answer to one measurement, and the truth. kind: "scan", "agent", "lines" or "misfit"."""
+
+    kind: str
+    formula: str
+    group: int
+    seconds: float
+    found: Identification
+
+
+class JointSamples:
+    """Sample i of a seed, whatever was made before (quicker in order: crystals are drawn in blocks)."""
+
+    def __init__(self, structures: Path, identifier: Identifier, seed: int) -> None:
+        self._structures = structures
+        self._kept_back = {c.formula for c in islice(crystals(structures, BENCHMARK[0]), BENCHMARK[1])}
+        self._block: tuple[int, list[Crystal], Iterator[Crystal]] = (-1, [], iter(()))
+        self._misfit = MisfitSamples(
+            structures,
+            100 + seed,
+            kinds=Kinds(molecular=0.0, natural=1.0, flatter=FLATTER),
+            allowed=lambda formula: held_out(formula) and formula not in self._kept_back,
+        )
+        self._seed = seed
+        self._identifier = identifier
+        self._decider = Decider(
+            Limits(
+                two_theta=RANGE,
+                max_seconds_per_point=600.0,
+                max_seconds_per_sample=BUDGET,
+                max_total_seconds=1e9,
+                max_repeats=16,
+            ),
+            DecideSettings(enough=0.99, wrong_stop=1e3 * BUDGET, smallest_gain=0.002),
+            COSTS,
+        )
+
+    def __call__(self, index: int) -> list[Looked]:
+        """The looks of sample `index`; raises BadInput where it cannot be made (a few in 1,000)."""
+        rng = np.random.default_rng([self._seed, 0x101, index])
+        if index % MISFIT_EVERY == MISFIT_EVERY - 1:
+            made = self._misfit(index)
+            found = self._identifier.identify(made.sample.pattern, made.sample.cell)
+            return _kept("misfit", made.formula, made.sample.group, 0.0, found)
+        drawn = self._drawn(index)
+        crystal = drawn[-1]
+        sample = make_sample(crystal, drawn, rng, int(rng.integers(1 << 40)))
+        looks = [*self._scan(sample, rng), *self._agent(sample, rng), *self._lines(sample, rng)]
+        return [one for look in looks for one in _kept(look[0], crystal.formula, crystal.group, *look[1:])]
+
+    def _drawn(self, index: int) -> list[Crystal]:
+        """The crystal of a sample, and before it those of its block."""
+        number, place = divmod(index, BLOCK)
+        if self._block[0] != number:
+            fresh = crystals(self._structures, 5000 + 1000 * self._seed + number)
+            self._block = (number, [], (c for c in fresh if c.formula not in self._kept_back))
+        _, drawn, source = self._block
+        while len(drawn) <= place:
+            drawn.append(next(source))
+        return drawn[: place + 1]
+
+    def _scan(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
+        at = Measuring(sample, COSTS, float(rng.choice([0.02, 0.04, 0.08])), stream=1)
+        seconds = _log_uniform(rng, *SCAN)
+        at.measure(((RANGE[0], float(rng.choice([60.0, RANGE[1]]))),), seconds)
+        yield "scan", at.seconds, self._look(at)
+
+    def _agent(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
+        at = Measuring(sample)
+        _, seconds = at.glance()
+        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
+        last = int(rng.integers(LOOKS))
+        for number in range(last + 1):
+            found = self._look(at)
+            if number in (0, last) or rng.random() < KEPT:
+                yield "agent", at.seconds, found
+            state = state.seen(found)
+            decision = self._decider.decide(found, state)
+            if number == last or not decision.windows or decision.seconds_per_point is None:
+                return
+            state = state.spent(decision, at.measure(decision.windows, decision.seconds_per_point))
+
+    def _lines(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
+        at = Measuring(sample, stream=2)
+        windows, seconds = at.glance()
+        longer = seconds * _log_uniform(rng, *LONGER)
+        takes = COSTS.of(windows, at.step, longer).seconds
+        at.measure(windows, longer * min(1.0, 0.9 * (BUDGET - at.seconds) / takes))
+        yield "lines", at.seconds, self._look(at)
+
+    def _look(self, at: Measuring) -> Identification:
+        if at.pattern is None:
+            raise BadInput("nothing was measured.")
+        return self._identifier.identify(at.pattern, at.sample.cell)
+
+
+def _kept(kind: str, formula: str, group: int, seconds: float, found: Identification) -> list[Looked]:
+    """A look that has a fit; others are the network's alone and have nothing to weigh."""
+    fitted = found.evidence is not None and found.evidence.status == "fitted"
+    return [Looked(kind, formula, group, seconds, found)] if fitted else []
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
