@@ -83,6 +83,8 @@ def reproduce_xxact(
     """Tables of XxaCT-NN, run by run; finished runs are kept. Options as of `eg-train reproduce`."""
     from trainer.reproduce.xxact_plan import config_of_run, runs_of, setting
 
+    if seeds < 1 or (minutes is not None and not minutes > 0) or (limit is not None and limit < 1):
+        raise BadInput("--seeds, --minutes and --limit must be greater than 0.")
     reference = "core" if reference == "cpu-hybrid" else reference  # the other tables' default
     at, runs = setting(reference), runs_of(seeds, only)
     if plan:
@@ -105,7 +107,7 @@ def reproduce_xxact(
     if corpus is not None and not only_tables:
         options = XxactOptions(corpus, out, minutes, threads, device, limit)
         done = make_xxact_runs(runs, at, options, typer.echo)
-    found = Runs(out, seeds)
+    found = Runs(out)
     if page is None:
         typer.echo("\n".join(as_lines(found)))
     else:

@@ -36,7 +36,7 @@ package's model of it (`eg_agent.model.xxact`) and judged on formulas that no ru
   strided convolutions, as patches learn too slowly from few patterns. A figure of these tables says what
   this budget gives, not what the architecture can.
 - Errors are means of absolute errors, with 95 % intervals that resample formulas; differences are paired,
-  structure by structure. The spread between trainings is in them only where there are several seeds.
+  structure by structure. They do not hold the spread between trainings: each row is one run (seed 0).
 - Clean patterns are those of the computed cell for Cu K-alpha1, smeared by a Gaussian of 0.2 degrees, as the
   paper smears its own (by how much it does not say). Stage 2 is what the classifier is trained on: strain,
   texture, impurities, instruments, background, counts.

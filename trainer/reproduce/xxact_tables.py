@@ -62,8 +62,8 @@ class Finished:
 class Runs:
     """Finished runs of a folder, and one bootstrap for all of them."""
 
-    def __init__(self, out: Path, seeds: int = 1) -> None:
-        self.out, self.seeds = out, seeds
+    def __init__(self, out: Path) -> None:
+        self.out = out
         self._bootstrap: PropertyBootstrap | None = None
 
     def get(self, variant: str, seed: int = 0) -> Finished | None:
