@@ -220,8 +220,8 @@ class _Work:
         if not ready:
             has = ray.cluster_resources()
             raise BadInput(
-                f"no worker started within {START_SECONDS:.0f} s: the cluster has {has.get('CPU', 0):g} cores in all; lower "
-                "--workers, or wait until others let go of them."
+                f"no worker started within {START_SECONDS:.0f} s: the cluster has {has.get('CPU', 0):g} cores; "
+                "lower --workers, or wait until others let go of them."
             )
         for reference in ready:
             try:

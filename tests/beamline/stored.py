@@ -11,6 +11,7 @@ import json
 import sqlite3
 import time
 import uuid
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,78 +87,132 @@ def multiply(directory: Path, count: int, *, seed: int = 0) -> list[str]:
 
     Counts are drawn anew (Poisson) about those of the run that is copied.
     """
-    import duckdb
-    import pyarrow as pa
-
     rng = np.random.default_rng(seed)
-    catalog = sqlite3.connect(directory / "catalog.db")
-    rows = catalog.execute(
-        "SELECT r.id, r.key, r.metadata, r.specs, s.metadata, s.specs, t.metadata, t.specs, d.id,"
-        " d.structure_id, d.mimetype, d.parameters, d.properties, d.management, d.structure_family"
-        " FROM nodes r JOIN nodes s ON s.parent = r.id JOIN nodes t ON t.parent = s.id AND t.key = 'internal'"
-        " JOIN data_sources d ON d.node_id = t.id WHERE r.parent = 0 ORDER BY r.id"
-    ).fetchall()
-    uids = [row[1] for row in rows]
-    (asset,) = catalog.execute("SELECT id FROM assets").fetchone()
-    node = catalog.execute("SELECT max(id) FROM nodes").fetchone()[0]
-    source = catalog.execute("SELECT max(id) FROM data_sources").fetchone()[0]
-    database = duckdb.connect(str(directory / "storage.duckdb"))
-    named = json.loads(rows[0][11])["table_name"]
-    data = database.execute(f"SELECT * FROM {named} ORDER BY _dataset_id").to_arrow_table()
-    assert len(data) == len(rows), "one event a run, all with the same columns"
-    counts = [np.array(v) for v in data.column("det_intensity").to_pylist()]
-    dataset = max(data.column("_dataset_id").to_pylist())
-    now = time.time()
-    chosen: list[int] = []
-    drawn: list[Any] = []
-    for number in range(count - len(rows)):
-        which = number % len(rows)
-        _, _, metadata, specs, *rest = rows[which]
-        uid, told = str(uuid.uuid4()), json.loads(metadata)
-        told["start"] |= {"uid": uid, "time": now + number, "scan_id": number}
-        told["stop"] |= {"uid": str(uuid.uuid4()), "run_start": uid, "time": now + number + 0.5}
-        parents = (0, node + 1, node + 2)
+    catalog = _Catalog(directory)
+    originals = list(range(len(catalog.rows)))
+    for number in range(count - len(originals)):
+        which = originals[number % len(originals)]
+        angles, counts = catalog.traces(which)
+        catalog.add(which, angles, rng.poisson(np.maximum(counts, 0.0)).astype(float), {})
+    return catalog.close()
+
+
+def insert(directory: Path, runs: Iterable[tuple[Pattern, Mapping[str, Any]]]) -> list[str]:
+    """Put runs of patterns into the folder of a stopped `EmbeddedTiled` that holds one written run at least.
+
+    Each is a copy of the first one with another start document, axis, wavelength and counts; all uids.
+    """
+    catalog = _Catalog(directory)
+    for pattern, start in runs:
+        catalog.add(0, pattern.two_theta, pattern.intensity, start, pattern)
+    return catalog.close()
+
+
+class _Catalog:
+    """Tiled's own files: its catalog (SQLite) and the table that holds the traces (DuckDB)."""
+
+    def __init__(self, directory: Path) -> None:
+        import duckdb
+
+        self._catalog = sqlite3.connect(directory / "catalog.db")
+        self.rows = self._catalog.execute(
+            "SELECT r.key, r.metadata, r.specs, s.metadata, s.specs, t.metadata, t.specs, d.structure_id,"
+            " d.mimetype, d.parameters, d.properties, d.management, d.structure_family"
+            " FROM nodes r JOIN nodes s ON s.parent = r.id JOIN nodes t ON t.parent = s.id"
+            " AND t.key = 'internal' JOIN data_sources d ON d.node_id = t.id WHERE r.parent = 0 ORDER BY r.id"
+        ).fetchall()
+        self._uids = [row[0] for row in self.rows]
+        (self._asset,) = self._catalog.execute("SELECT id FROM assets").fetchone()
+        (self._node,) = self._catalog.execute("SELECT max(id) FROM nodes").fetchone()
+        (self._source,) = self._catalog.execute("SELECT max(id) FROM data_sources").fetchone()
+        self._database = duckdb.connect(str(directory / "storage.duckdb"))
+        self._table = json.loads(self.rows[0][9])["table_name"]
+        found = self._database.execute(f"SELECT * FROM {self._table} ORDER BY _dataset_id").to_arrow_table()
+        assert len(found) == len(self.rows), "one event a run, all with the same columns"
+        self._data = found
+        self._dataset = max(found.column("_dataset_id").to_pylist())
+        self._waiting: list[tuple[int, int, Any, Any]] = []
+
+    def traces(self, which: int) -> tuple[Any, Any]:
+        """Angles and counts of a run."""
+        names = ("det_two_theta", "det_intensity")
+        return tuple(np.array(self._data.column(name)[which].as_py()) for name in names)  # type: ignore[return-value]
+
+    def add(
+        self, which: int, angles: Any, counts: Any, start: Mapping[str, Any], pattern: Pattern | None = None
+    ) -> None:
+        """A copy of a run with other traces."""
+        _, metadata, specs, described, stream_specs, columns, table_specs, *source = self.rows[which]
+        uid, told, stream = str(uuid.uuid4()), json.loads(metadata), json.loads(described)
+        now = time.time()
+        told["start"] |= {**start, "uid": uid, "time": now, "scan_id": len(self._uids) + 1}
+        told["stop"] |= {"uid": str(uuid.uuid4()), "run_start": uid, "time": now + 0.5}
+        if pattern is not None:
+            for key in stream["data_keys"].values():
+                key["shape"] = [len(pattern)]
+            ((name, configured),) = stream["configuration"].items()
+            data, radiation = configured["data"], pattern.radiation
+            data[f"{name}_wavelength"] = radiation.wavelength
+            data[f"{name}_wavelength2"] = radiation.wavelength2 or 0.0
         nodes = (
-            (uid, json.dumps(told), specs),
-            ("primary", rest[0], rest[1]),
-            ("internal", rest[2], rest[3]),
+            (uid, json.dumps(told), specs, "container"),
+            ("primary", json.dumps(stream), stream_specs, "container"),
+            ("internal", columns, table_specs, "table"),
         )
-        for parent, (key, meta, spec), family in zip(parents, nodes, ("container", "container", "table")):
-            node += 1
-            catalog.execute(
-                "INSERT INTO nodes (id, parent, key, structure_family, metadata, specs)"
+        for parent, node in zip((0, self._node + 1, self._node + 2), nodes):
+            self._node += 1
+            self._catalog.execute(
+                "INSERT INTO nodes (id, parent, key, metadata, specs, structure_family)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
-                (node, parent, key, family, meta, spec),
+                (self._node, parent, *node),
             )
-        source, dataset = source + 1, dataset + 1
-        parameters = json.dumps({**json.loads(rest[7]), "dataset_id": dataset})
-        catalog.execute(
+        self._source, self._dataset = self._source + 1, self._dataset + 1
+        structure, mimetype, parameters, *rest = source
+        self._catalog.execute(
             "INSERT INTO data_sources (id, node_id, structure_id, mimetype, parameters, properties,"
             " management, structure_family) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (source, node, rest[5], rest[6], parameters, *rest[8:]),
+            (
+                self._source,
+                self._node,
+                structure,
+                mimetype,
+                json.dumps({**json.loads(parameters), "dataset_id": self._dataset}),
+                *rest,
+            ),
         )
-        catalog.execute(
+        self._catalog.execute(
             "INSERT INTO data_source_asset_association (data_source_id, asset_id, parameter)"
             " VALUES (?, ?, ?)",
-            (source, asset, "data_uri"),
+            (self._source, self._asset, "data_uri"),
         )
-        uids.append(uid)
-        chosen.append(which)
-        drawn.append(rng.poisson(np.maximum(counts[which], 0.0)).astype(float))
-        if len(drawn) == 500 or number == count - len(rows) - 1:
-            part = data.take(pa.array(chosen))
-            first = dataset - len(drawn) + 1
-            part = _with(part, "_dataset_id", pa.array(range(first, dataset + 1), pa.int32()))
-            part = _with(part, "det_intensity", pa.array(drawn, pa.list_(pa.float64())))
-            database.register("part", part)
-            database.execute(f"INSERT INTO {named} SELECT * FROM part")
-            database.unregister("part")
-            chosen, drawn = [], []
-    catalog.commit()
-    catalog.close()
-    database.close()
-    return uids
+        self._uids.append(uid)
+        self._waiting.append((which, self._dataset, np.asarray(angles, float), np.asarray(counts, float)))
+        if len(self._waiting) == 500:
+            self._flush()
 
+    def _flush(self) -> None:
+        import pyarrow as pa
 
-def _with(table: Any, name: str, values: Any) -> Any:
-    return table.set_column(table.column_names.index(name), name, values)
+        if not self._waiting:
+            return
+        which, datasets, angles, counts = zip(*self._waiting)
+        part = self._data.take(pa.array(which))
+        traces = pa.list_(pa.float64())
+        for name, values in (
+            ("_dataset_id", pa.array(datasets, pa.int32())),
+            ("det_two_theta", pa.array([v.tolist() for v in angles], traces)),
+            ("det_intensity", pa.array([v.tolist() for v in counts], traces)),
+        ):
+            part = part.set_column(part.column_names.index(name), name, values)
+        self._database.register("part", part)
+        self._database.execute(f"INSERT INTO {self._table} SELECT * FROM part")
+        self._database.unregister("part")
+        self._waiting = []
+
+    def close(self) -> list[str]:
+        """Write what waits; uids of all runs."""
+        self._flush()
+        self._catalog.commit()
+        self._catalog.close()
+        self._database.close()
+        return self._uids

@@ -41,7 +41,7 @@ def made(folder: Path, runs: int, samples: int = 20) -> list[str]:
 
     radiation, rng = Radiation(1.540593, 1.544427), np.random.default_rng(1)
     two_theta = np.round(np.arange(10.0, 80.0, 0.05), 6)
-    with EmbeddedTiled(folder / "tiled") as tiled:
+    with EmbeddedTiled(folder / "tiled", start_timeout=900.0) as tiled:
         client = from_uri(tiled.uri)
         for crystal in textbook()[:samples]:
             pattern = simulate(crystal, radiation, two_theta, rng, peak_rate=2000.0)
@@ -90,7 +90,7 @@ def main() -> None:
     began = time.monotonic()
     uids = made(given.folder, given.runs)
     result: dict = {"runs": len(uids), "made_seconds": round(time.monotonic() - began, 1), "sessions": []}
-    with EmbeddedTiled(given.folder / "tiled") as tiled:
+    with EmbeddedTiled(given.folder / "tiled", start_timeout=900.0) as tiled:
         for workers in given.workers:
             out = given.folder / f"out-{workers}-{int(time.time())}"
             session: dict = {}

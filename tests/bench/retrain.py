@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "beamline"))
-from stored import write
+from stored import insert, write
 
 from eg_agent.model import log_prior
 from eg_agent.patterns import Pattern, Radiation
@@ -132,15 +132,14 @@ def make(given: argparse.Namespace) -> None:
 
     given.folder.mkdir(parents=True, exist_ok=True)
     truth = given.folder / "truth.json"
-    with EmbeddedTiled(given.folder / "tiled") as tiled:
-        if not truth.is_file():
-            client = from_uri(tiled.uri)
-            told: dict[str, Any] = {}
-            runs = list(simulated(given.structures, given.runs, given.seed))
-            runs += list(replayed(given.replay)) if given.replay else []
-            for pattern, start in runs:
-                told[write(client, pattern, **start)] = start
-            truth.write_text(json.dumps(told))
+    if not truth.is_file():
+        runs = list(simulated(given.structures, given.runs, given.seed))
+        runs += list(replayed(given.replay)) if given.replay else []
+        with EmbeddedTiled(given.folder / "tiled", start_timeout=900.0) as tiled:
+            write(from_uri(tiled.uri), runs[0][0], **runs[0][1])
+        uids = insert(given.folder / "tiled", runs[1:])
+        truth.write_text(json.dumps(dict(zip(uids, (start for _, start in runs)))))
+    with EmbeddedTiled(given.folder / "tiled", start_timeout=900.0) as tiled:
         command = [sys.executable, "-m", "eg_agent.cli.main", "archive", f"--tiled={tiled.uri}", "--write"]
         subprocess.run([*command, f"--out={given.folder / 'archive'}", "--workers=2"], check=True)
         from eg_agent.records.verified import entries_in, verified
@@ -163,7 +162,7 @@ def serve(given: argparse.Namespace) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with EmbeddedTiled(given.folder / "tiled") as tiled:
+    with EmbeddedTiled(given.folder / "tiled", start_timeout=900.0) as tiled:
         sys.stdout.write(tiled.uri + "\n")
         sys.stdout.flush()
         ended.wait()

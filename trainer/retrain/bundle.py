@@ -100,7 +100,8 @@ def write_bundle(
 def subset(corpus: Corpus, rows: npt.NDArray[np.int64]) -> Corpus:
     """Some structures of a corpus."""
     counts = np.diff(corpus.offset)[rows]
-    peaks = np.concatenate([np.arange(corpus.offset[r], corpus.offset[r + 1]) for r in rows]).astype(np.int64)
+    ends = corpus.offset.tolist()
+    peaks = np.concatenate([np.arange(ends[r], ends[r + 1], dtype=np.int64) for r in rows.tolist()])
 
     def lines(texts: list[str]) -> npt.NDArray[np.uint8]:
         return np.frombuffer("".join(texts[r] + "\n" for r in rows).encode(), dtype=np.uint8)

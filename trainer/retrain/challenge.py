@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import Card, composition_file, load_checkpoint, read_card, write_together
 from eg_agent.model.classifier import Classifier
 from eg_agent.model.novelty import NoveltyReference, fit_novelty
@@ -34,6 +35,11 @@ def make_challenger(request: Request, folder: Path, trained: Path, recent: Recen
     judge = recent.split(request.share)[1]
     champion = Classifier.load(folder / "champion.json", request.prior)
     challenger = Classifier.load(trained, request.prior)
+    if challenger.grid != champion.grid:
+        raise BadInput(
+            f"{trained} reads another grid than {champion.card.name}: a challenger must read the same, since "
+            "both answer for the same projected patterns."
+        )
     benchmark = None
     if request.data is not None:
         from trainer.benchmark.data import Folder

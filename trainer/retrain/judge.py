@@ -41,7 +41,7 @@ class Patterns:
 
 def gathered(recent: Recent, classifier: Classifier, folder: Folder | None) -> Patterns:
     """The calibration side of the verified runs, and the rows of the benchmark that are not refused."""
-    parts = [(recent.intensity, recent.coverage, recent.labels)]
+    parts: list[tuple[Any, Any, Any]] = [(recent.intensity, recent.coverage, recent.labels)]
     compounds = list(recent.compounds)
     if folder is not None:
         intensity, coverage, labels = [], [], []
@@ -56,7 +56,7 @@ def gathered(recent: Recent, classifier: Classifier, folder: Folder | None) -> P
                 labels.append(case.group - 1)
                 compounds.append(f"benchmark {case.compound}")
         parts.append((np.stack(intensity), np.stack(coverage), np.array(labels, dtype=np.int64)))
-    joined = [np.concatenate([part[k] for part in parts]) for k in range(3)]
+    joined: list[Any] = [np.concatenate([part[k] for part in parts]) for k in range(3)]
     return Patterns(
         joined[0], joined[1], joined[2], tuple(compounds), np.arange(len(compounds)) < len(recent)
     )

@@ -140,9 +140,11 @@ def retrain(request: Request, console: Console | None = None) -> Outcome:
     or when there are too few verified compounds.
     """
     console = console or Console(highlight=False)
+    source = _champion(request)
+    if request.challenger is not None:
+        find_checkpoint(request.challenger)
     folder = _folder(request)
     before = _last_complete(request.work)
-    source = _champion(request)
     recent = _recent(request, folder, source, console)
     if before is not None and not request.again and not (folder / ASKED).exists():
         same = _runs(Recent.load(before / "recent")) == _runs(recent)

@@ -83,13 +83,13 @@ def stored(tmp_path_factory):
     squares = sorted({h * h + k * k + m * m for h in range(5) for k in range(5) for m in range(5)} - {0})
     lines = 2 * np.degrees(np.arcsin(np.clip(wavelength * np.sqrt(squares) / (2 * a), 0, 0.99)))
     rate = 10.0 + sum(800.0 * np.exp(-0.5 * ((x - line) / 0.08) ** 2) for line in lines)
-    with EmbeddedTiled(folder / "tiled") as tiled:
+    with EmbeddedTiled(folder / "tiled", start_timeout=900.0) as tiled:
         client = from_uri(tiled.uri)
         for number in range(3):
             pattern = Pattern(x, rng.poisson(rate), Radiation(wavelength), raw_counts=True)
             write(client, pattern, sample=f"s{number}", cell=[a, a, a, 90.0, 90.0, 90.0])
     multiply(folder / "tiled", RUNS)
-    with EmbeddedTiled(folder / "tiled") as tiled:
+    with EmbeddedTiled(folder / "tiled", start_timeout=900.0) as tiled:
         client = from_uri(tiled.uri)
         from bluesky.callbacks.tiled_writer import TiledWriter
 

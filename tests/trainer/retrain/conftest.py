@@ -60,3 +60,9 @@ def recent(random_checkpoint: Path) -> Recent:
             intensity.append(projected.intensity)
             coverage.append(projected.coverage)
     return Recent(tuple(runs), np.stack(intensity), np.stack(coverage), {})
+
+
+@pytest.fixture(scope="session")
+def measure():
+    """`measured`, for tests."""
+    return measured
