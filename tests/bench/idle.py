@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -135,6 +136,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive, default=300.0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
+    # Ended from outside it must not leave servers behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = measure(asked.what, asked.seconds)
     tell({**found, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1)}, as_json=asked.json)
 
