@@ -68,6 +68,10 @@ def reproduce(
     only_tables: Annotated[
         bool, typer.Option("--only-tables", help="Train nothing: tables of the runs that are finished.")
     ] = False,
+    ray: Annotated[
+        str | None, typer.Option(help="Train xxact on Ray: local, auto or HOST:PORT.", show_default=False)
+    ] = None,
+    workers: Annotated[str, typer.Option(help="Of Ray: a number, or a range like 2:8.")] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
     plan: Annotated[
@@ -101,10 +105,12 @@ def reproduce(
             device=device,
             threads=threads,
             plan=plan,
+            ray=ray,
+            workers=workers,
         )
         return
-    if only:
-        raise BadInput("--only chooses runs of xxact.")
+    if only or ray is not None:
+        raise BadInput("--only and --ray are for xxact.")
     names = planning.tables_named(table)
     base = planning.reference(reference)
     specs = planning.specs_of(names, seeds)

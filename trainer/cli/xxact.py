@@ -79,6 +79,8 @@ def reproduce_xxact(
     device: str,
     threads: int | None,
     plan: bool,
+    ray: str | None = None,
+    workers: str = "1",
 ) -> None:
     """Tables of XxaCT-NN, run by run; finished runs are kept. Options as of `eg-train reproduce`."""
     from trainer.reproduce.xxact_plan import config_of_run, runs_of, setting
@@ -105,7 +107,14 @@ def reproduce_xxact(
 
     done = True
     if corpus is not None and not only_tables:
-        options = XxactOptions(corpus, out, minutes, threads, device, limit)
+        launch = None
+        if ray is not None:
+            from trainer.cluster.launcher import Cluster, workers_range
+            from trainer.cluster.xxact import launcher
+
+            cluster = Cluster(ray, workers_range(workers))
+            launch = launcher(corpus, cluster, threads=threads, device=device)
+        options = XxactOptions(corpus, out, minutes, threads, device, limit, launch)
         done = make_xxact_runs(runs, at, options, typer.echo)
     found = Runs(out)
     if page is None:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,18 +111,20 @@ class _Launch:
 
     def __init__(
         self,
-        config: TrainConfig,
+        config: Any,
         budget: Budget,
         request: Request,
         cluster: Cluster,
         storage: Storage,
         console: Console,
+        trains: Callable[..., dict[str, float]] | None = None,
     ) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.config, self.budget, self.request = config, budget, request
         self.cluster, self.storage, self.console = cluster, storage, console
+        self.trains = trains
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         self.result: Any = None
@@ -205,7 +207,9 @@ class _Launch:
             self.request.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0
         )
         given = ray.put(corpus), ray.put(parent)
-        job = Job(self.config, self.budget, self.request, *given, self._start(), self.desk, threads)
+        job = Job(
+            self.config, self.budget, self.request, *given, self._start(), self.desk, threads, self.trains
+        )
         return TorchTrainer(
             lambda: work(job),
             torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),

@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -23,7 +23,7 @@ from rich.console import Console
 from eg_agent.errors import EgAgentError
 from trainer.cluster.desk import DeskWriter
 from trainer.cluster.group import GroupContext
-from trainer.config import Budget, TrainConfig
+from trainer.config import Budget
 from trainer.context import Context
 from trainer.data import open_data
 from trainer.fit import Request, make_run
@@ -44,10 +44,11 @@ class Job:
 
     corpus, parent: references to the content of the corpus file, and of the checkpoint that the run begins
     from or None, in Ray's object store, so that workers need not see the files. start: a state to go on
-    from when the storage holds none that is further on.
+    from when the storage holds none that is further on. trains: what is trained with it, in place of the
+    classifier: called with the job and a folder, returns what rank 0 has to say of the end.
     """
 
-    config: TrainConfig
+    config: Any
     budget: Budget
     request: Request
     corpus: Any
@@ -55,6 +56,7 @@ class Job:
     start: Checkpoint | None
     desk: Any
     threads: int
+    trains: Callable[[Job, Path], dict[str, float]] | None = None
 
 
 class RayContext(GroupContext):
@@ -110,7 +112,7 @@ def work(job: Job) -> dict[str, float]:
     torch.set_num_threads(job.threads)
     with tempfile.TemporaryDirectory(prefix=f"rank-{rank}-", dir=Path.cwd()) as name:
         try:
-            return _train(job, Path(name))
+            return (job.trains or _train)(job, Path(name))
         except EgAgentError as error:
             ray.get(job.desk.refuse.remote(str(error)))
             raise

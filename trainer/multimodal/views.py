@@ -10,6 +10,7 @@ Axes: N structures, B of them, P peak, L grid point.
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +132,7 @@ def clean_view(
 
 def partial(view: View, grid: Grid) -> View:
     """A view of which nothing outside PARTIAL was measured."""
-    x = torch.from_numpy(np.asarray(grid.two_theta, dtype=np.float64))
+    x = torch.from_numpy(np.array(grid.two_theta, dtype=np.float64))
     inside = ((x >= PARTIAL[0]) & (x <= PARTIAL[1])).to(view.root_NL.device)
     intensity = view.take(torch.arange(len(view), device=inside.device))[0] * inside
     return View(quantised(intensity), inside.expand(len(view), -1))
@@ -192,7 +193,7 @@ def kept(path: Path, make: Callable[[], View], count: int) -> View:
             if packed is not None:
                 covered = torch.from_numpy(np.unpackbits(packed, axis=1, count=shape[1]).astype(bool))
             return View(root, covered)
-    except (OSError, KeyError, ValueError, EOFError):
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         pass  # absent, or left half written by another version: made anew
     view = make()
     arrays = {"root": view.root_NL.cpu().numpy()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,17 +22,17 @@ import numpy.typing as npt
 import torch
 
 from eg_agent.errors import BadInput
-from eg_agent.model.checkpoint import write_atomically
+from eg_agent.model.checkpoint import load_weights, write_atomically
 from eg_agent.model.xxact import Scale, Xxact
 from trainer.context import LocalContext, choose_device
 from trainer.multimodal.materials import TEST, Materials
 from trainer.multimodal.views import CONDITIONS, condition, kept
-from trainer.multimodal.xxact_config import XxactTrain
+from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
 from trainer.multimodal.xxact_data import Sample, open_xxact
 from trainer.multimodal.xxact_loop import TOGETHER, answers, in_units, train_xxact
 from trainer.multimodal.xxact_loss import Labels
 from trainer.reproduce.xxact_plan import Setting, XxactRun, config_of_run
-from trainer.state import find_state, read_index
+from trainer.state import find_state, read_index, read_tensors
 
 #: Seed of the noise of test patterns; training views have others.
 TEST_SEED = 7
@@ -42,7 +42,8 @@ TEST_SEED = 7
 class XxactOptions:
     """How to make runs. materials: file of eg-train materials. limit: test structures, or None for all.
 
-    minutes: wall time of this call, after which it saves and stops.
+    minutes: wall time of this call, after which it saves and stops. launch: trains somewhere else, on Ray:
+    called with (settings, folder, state to begin from or None, minutes left), whether it came to its end.
     """
 
     materials: Path
@@ -51,6 +52,7 @@ class XxactOptions:
     threads: int | None = None
     device: str = "auto"
     limit: int | None = None
+    launch: Callable[[XxactTrain, Path, Path | None, float], bool] | None = None
 
 
 def folder_of_run(name: str, out: Path) -> Path:
@@ -105,24 +107,29 @@ def _make_run(
         if begin is None or finished_run(config.begin_from, options.out) is None:
             raise BadInput(f"run {config.name} begins from {config.begin_from}, which is not finished.")
     data = open_xxact(options.materials, config, device, views)
-    context = LocalContext(device, find_state(folder), deadline=ends)
-    training = train_xxact(config, data, context, folder, begin=begin, say=say)
-    if training.interrupted:
-        return False
+    if options.launch is not None:
+        if not options.launch(config, folder, begin, (ends - time.monotonic()) / 60.0):
+            return False
+    else:
+        context = LocalContext(device, find_state(folder), deadline=ends)
+        if train_xxact(config, data, context, folder, begin=begin, say=say).interrupted:
+            return False
+    state, index = state_of_run(config.name, options.out)
+    network = network_of_state(state, index).to(device)
     if config.objective == "properties":
         inputs = ("both", "composition", "xrd") if config.inputs == "any" else (config.inputs,)
-        found = test_answers(training.network, data.scales, inputs, options, device)
+        found = test_answers(network, data.scales, inputs, options, device)
         buffer = BytesIO()
         np.savez_compressed(buffer, **found)  # pyright: ignore[reportArgumentType]
         write_atomically(folder / "scores.npz", buffer.getvalue())
     result = {
         "config": config.to_dict(),
-        "parameters": training.network.parameters_count,
-        "seconds": round(training.seconds, 1),
+        "parameters": network.parameters_count,
+        "seconds": round(index["seconds"], 1),
         "structures": len(data.train),
         "labelled": data.labelled,
         "corpus": data.corpus,
-        "curve": training.curve,
+        "curve": index["curve"],
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
     }
     write_atomically(folder / "result.json", (json.dumps(result, indent=1) + "\n").encode())
@@ -194,6 +201,14 @@ def _said(
         "gap": gap.cpu().numpy(),
         "system": said.system_BS.cpu().numpy(),
     }
+
+
+def network_of_state(state: Path, index: Mapping[str, Any]) -> Xxact:
+    """The network of a state, in evaluation mode."""
+    network = Xxact(xxact_train_of(index["config"]).network)
+    mine = {n.removeprefix("network."): t for n, t in read_tensors(state).items() if n.startswith("network.")}
+    load_weights(network, mine, str(state))
+    return network.eval()
 
 
 def state_of_run(name: str, out: Path) -> tuple[Path, dict[str, Any]]:

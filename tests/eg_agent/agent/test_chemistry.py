@@ -1,4 +1,4 @@
-"""The agent knows the chemistry: from metadata or its table of samples, and says where it does not use it."""
+"""The agent knows the chemistry from metadata or its table of samples, and says where it is not used."""
 
 from __future__ import annotations
 
