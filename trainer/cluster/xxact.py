@@ -88,7 +88,7 @@ def train_on_worker(job: Any, folder: Path) -> dict[str, float]:
     path.write_bytes(ray.get(job.corpus))
     data = open_xxact(path, job.config, context.device)
     path.unlink()
-    begin, files = None, ray.get(job.parent)
+    begin, files = None, cast("dict[str, bytes] | None", ray.get(job.parent))
     if files is not None:
         begin = folder / "begin"
         begin.mkdir()

@@ -184,7 +184,7 @@ def condition(name: str, corpus: Corpus, grid: Grid, device: torch.device, seed:
 def kept(path: Path, make: Callable[[], View], count: int) -> View:
     """A view that is read from a file, or made and written there. count: structures it must have."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             root = torch.from_numpy(data["root"])
             shape = tuple(root.shape)
             packed = data.get("covered", None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -147,16 +148,16 @@ def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path
     for view_name in views_of if config.inputs != "composition" else ("clean",):
         count = 1 if view_name == "clean" else config.views
         for number in range(count):
-
-            def make(name: str = view_name, number: int = number) -> View:
-                return condition(name, materials.corpus, grid, device, seed=1000 + number)
-
             if config.inputs == "composition":  # the pattern is never shown
                 view = View(torch.zeros(len(materials), 1, dtype=torch.uint8))
             elif views is None:
-                view = make()
+                view = condition(view_name, materials.corpus, grid, device, seed=1000 + number)
             else:
-                view = kept(views / f"{known}-{view_name}-{number}.npz", make, len(materials))
+                view = kept(
+                    views / f"{known}-{view_name}-{number}.npz",
+                    partial(condition, view_name, materials.corpus, grid, device, seed=1000 + number),
+                    len(materials),
+                )
             if view_name == "clean":
                 clean = view.to(device)
             else:
