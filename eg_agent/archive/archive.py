@@ -86,7 +86,6 @@ def archive(request: Request, progress: Progress = lambda done, total, rate: Non
             "and run this again."
         ) from None
     asked = {
-        "tiled": redacted(request.tiled).partition("?")[0],
         "checkpoint": found.weights_sha256,
         "calibration": found.calibrated_on,
         "prior": request.prior,
@@ -126,6 +125,7 @@ def _files(card: Path) -> tuple[tuple[str, bytes], ...]:
 def _told(request: Request, results: Results, work: _Work, listed: int, started: float) -> dict[str, Any]:
     seconds = work.seconds
     session = {
+        "tiled": redacted(request.tiled).partition("?")[0],  # one catalog may be served under several names
         "workers": request.workers,
         "identified_now": work.now,
         "seconds": round(seconds, 3),
@@ -220,7 +220,7 @@ class _Work:
         if not ready:
             has = ray.cluster_resources()
             raise BadInput(
-                f"no worker started within {START_SECONDS:.0f} s: the cluster has {has.get('CPU', 0):g} cores; "
+                f"no worker started within {START_SECONDS:.0f} s: it has {has.get('CPU', 0):g} cores; "
                 "lower --workers, or wait until others let go of them."
             )
         for reference in ready:

@@ -148,7 +148,7 @@ def retrain(request: Request, console: Console | None = None) -> Outcome:
     recent = _recent(request, folder, source, console)
     if before is not None and not request.again and not (folder / ASKED).exists():
         same = _runs(Recent.load(before / "recent")) == _runs(recent)
-        if same and json.loads((before / ASKED).read_text("utf-8")) == request.asked:
+        if same and not _differences(json.loads((before / ASKED).read_text("utf-8")), request.asked):
             shutil.rmtree(folder)
             return Outcome(before, False, (), f"nothing new since {before.name}: no round was begun.")
     _check_enough(request, recent)
@@ -172,6 +172,11 @@ def retrain(request: Request, console: Console | None = None) -> Outcome:
     return _settle(request, folder, card)
 
 
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Options that differ; a Tiled may be served under several names, and its runs know who they are."""
+    return [key for key, value in now.items() if key != "tiled" and before.get(key) != value]
+
+
 def _runs(recent: Recent) -> set[str]:
     return {run.run for run in recent.runs}
 
@@ -193,9 +198,7 @@ def _folder(request: Request) -> Path:
         asked = there[-1] / ASKED
         if not asked.is_file():  # killed while it collected: nothing was said yet
             shutil.rmtree(there[-1])
-        elif json.loads(asked.read_text("utf-8")) != request.asked:
-            before = json.loads(asked.read_text("utf-8"))
-            other = [key for key, value in request.asked.items() if before.get(key) != value]
+        elif other := _differences(json.loads(asked.read_text("utf-8")), request.asked):
             raise BadInput(
                 f"{there[-1]} is not finished and was begun with another {' and '.join(other)}: use the same "
                 "options, remove that folder, or give another --work."

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,9 @@ from trainer.retrain.recent import Recent
 
 if TYPE_CHECKING:
     from trainer.retrain.rounds import Request
+
+#: Seconds between two looks at the cluster's head, and looks in vain after which it is gone.
+LOOK_SECONDS, MISSED = 2.0, 5
 
 
 def tuning_config(request: Request, champion: Path) -> TrainConfig:
@@ -58,6 +65,8 @@ def fine_tuned(request: Request, folder: Path, train: Recent, judge: Recent, con
     fit = FitRequest(bundle, folder / "run", device=request.device, threads=request.threads)
     cluster = Cluster(request.ray, request.workers, request.storage, start_minutes=20.0)
     budget = Budget(patterns=request.patterns)
+    watching = threading.Event()
+    threading.Thread(target=_watch, args=(watching,), daemon=True).start()
     try:
         end = fit_on_ray(tuning_config(request, champion), budget, fit, cluster, console)
     except EgAgentError:
@@ -68,7 +77,35 @@ def fine_tuned(request: Request, folder: Path, train: Recent, judge: Recent, con
             f"Ray broke off ({reason}): start it again and give the same command, which goes on from the "
             "last stored state."
         ) from error
+    finally:
+        watching.set()
     return None if end["interrupted"] else done
+
+
+def _watch(ended: threading.Event) -> None:
+    """End this process with a sentence when the cluster's head is gone: Ray would end it without one.
+
+    Nothing is lost by that: what is stored is stored, and this process holds nothing else.
+    """
+    import ray
+
+    missed = 0
+    while not ended.wait(LOOK_SECONDS):
+        if not ray.is_initialized():
+            continue
+        try:
+            host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_SECONDS).close()
+            missed = 0
+        except (OSError, ValueError, RuntimeError):
+            missed += 1
+        if missed >= MISSED and not ended.is_set():
+            sys.stderr.write(
+                "eg-train: the head of the Ray cluster is gone: start it again and give the same command, "
+                "which goes on from the last stored state.\n"
+            )
+            sys.stderr.flush()
+            os._exit(2)
 
 
 def _bundle(

@@ -36,7 +36,7 @@ def rows_of(out: Path) -> list[dict]:
 
 
 def test_a_line_cut_short_is_dropped_and_its_run_done_again(tmp_path):
-    asked = {"tiled": "http://somewhere", "checkpoint": "abc"}
+    asked = {"checkpoint": "abc", "prior": "mineral"}
     first = Results(tmp_path / "out", asked)
     assert first.add([{"run": "a", "verdict": "identified"}, {"run": "b", "verdict": "refused"}]) == 2
     assert first.add([{"run": "b", "verdict": "identified"}]) == 0  # once is enough

@@ -19,12 +19,26 @@ IRON = Radiation(1.936042, 1.93998)
 X = np.round(np.arange(20.0, 90.0, 0.05), 6)
 
 
-def measured(number: int, seed: int = 0, peak: float = 4000.0) -> tuple[Pattern, tuple[float, ...], str, int]:
-    """A pattern of a textbook structure on one instrument, its cell, formula and group."""
+def measured(
+    number: int, seed: int = 0, *, broad: bool = True
+) -> tuple[Pattern, tuple[float, ...], str, int]:
+    """A pattern of a textbook structure on one instrument, its cell, formula and group.
+
+    broad: lines that a network has hardly seen; else sharp and bright ones, from which a fit can tell much.
+    """
     crystal = textbook()[number]
     rng = np.random.default_rng((seed, number))
-    instrument = Instrument(u=0.01, v=-0.005, w=0.05, x=0.1, y=0.05)
-    pattern = simulate(crystal, IRON, X, rng, instrument=instrument, specimen=Specimen(), peak_rate=peak)
+    instrument = Instrument(u=0.01, v=-0.005, w=0.05, x=0.1, y=0.05) if broad else Instrument()
+    axis = X if broad else np.round(np.arange(15.0, 115.0, 0.05), 6)
+    pattern = simulate(
+        crystal,
+        IRON,
+        axis,
+        rng,
+        instrument=instrument,
+        specimen=Specimen(),
+        peak_rate=4e3 if broad else 5e4,
+    )
     return pattern, tuple(float(v) for v in crystal.cell), crystal.formula, crystal.group
 
 
