@@ -66,10 +66,12 @@ class Page:
         assert len(found) == 1, (beginning, found)
         return found[0]
 
-    def environment(self) -> dict[str, str]:
-        """What the page exports, beside what was given."""
+    def environment(self, beginning: str) -> dict[str, str]:
+        """What the page exports above the command that begins so, beside what was given."""
         exported = {}
         for line in self.commands() if self.exports else ():
+            if line.startswith(beginning):
+                break
             if line.startswith("export "):
                 exported.update(word.split("=", 1) for word in shlex.split(line)[1:])
         return {"PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]), **exported, **self._environment}
@@ -79,7 +81,7 @@ class Page:
         return subprocess.run(
             ["bash", "-c", self.command(beginning)],
             cwd=ROOT,
-            env={**os.environ, **self.environment()},
+            env={**os.environ, **self.environment(beginning)},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -96,7 +98,7 @@ class Started(Server):
         super().__init__(folder)
         self.name = beginning
         self._command = f"exec {page.command(beginning)} {more}"
-        self._environment = page.environment()
+        self._environment = page.environment(beginning)
         self._ready = ready
 
     def command(self) -> list[str]:
