@@ -32,7 +32,7 @@ from eg_agent.records import EmbeddedTiled
 
 #: Range and step of the simulated runs, degrees; background against the highest peak; counts at the maximum.
 START, END, STEP = 15.0, 95.0, 0.05
-FLAT, COUNTS = 0.35, (1.5e3, 1.5e4)
+FLAT, COUNTS = 0.35, (3e4, 3e5)
 
 
 def simulated(folder: Path, count: int, seed: int) -> Iterator[tuple[Pattern, dict[str, Any]]]:
