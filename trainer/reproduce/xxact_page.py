@@ -164,7 +164,7 @@ def _scaling(runs: Runs) -> list[str]:
         lines.append(f"| {point['inputs']} | {point['structures']:,} | {shown(point['energy'], 1000, 0)} |")
     lines.append("")
     for name, law in table["laws"].items():
-        lines.append(f"- {name}: exponent {shown(law['exponent'], 1, 3)}.")
+        lines.append(f"- {name}: exponent {shown(law['exponent'], 1, 3)}, from {law['sizes']} sizes.")
     for name, at in table["crossings"].items():
         if at["never"] > 0.5:
             said = "does not gain on the composition alone"

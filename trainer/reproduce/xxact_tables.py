@@ -5,6 +5,7 @@ Every figure is on test structures: formulas that no run has seen. Intervals are
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,7 +193,8 @@ def conditions_table(runs: Runs) -> list[Row]:
 def scaling_table(runs: Runs) -> dict[str, Any]:
     """Error of the formation energy against the number of labelled structures, and its power laws.
 
-    The exponents' intervals resample test formulas; with one seed they do not hold the spread of trainings.
+    The exponents' intervals resample test formulas; they do not hold the spread of trainings, and with two
+    sizes nothing says whether it is a power law at all.
     crossing: number of structures from which on both are better than the composition alone.
     """
     points, draws = [], {}
@@ -212,17 +214,22 @@ def scaling_table(runs: Runs) -> dict[str, Any]:
                     "energy": runs.bootstrap(run).interval(drawn),
                 }
             )
-        if len(sizes) >= 3:
+        if len(sizes) >= 2:
             columns = np.array(errors).T
             draws[inputs + (", pretrained" if begin else "")] = [
                 power_law(np.array(sizes, dtype=np.float64), column) for column in columns
             ]
+    counts = Counter(point["inputs"] for point in points)
     laws = {}
     for name, fitted in draws.items():
         exponents = np.array([b for _, b in fitted])
         some = runs.get("composition") or runs.get("both")
         assert some is not None
-        laws[name] = {"exponent": runs.bootstrap(some).interval(exponents), "a": fitted[0][0]}
+        laws[name] = {
+            "exponent": runs.bootstrap(some).interval(exponents),
+            "a": fitted[0][0],
+            "sizes": counts[name],
+        }
     crossings = {}
     if "composition" in draws:
         for name in ("both", "both, pretrained"):
