@@ -148,8 +148,10 @@ class QueueLoop:
         except BoardAway as error:
             self.state.waiting["board"] = str(error)
         except TiledAway as error:
-            remedy = ": the key is wrong or missing: set TILED_API_KEY, or give --tiled-key-file"
-            self.state.waiting["tiled"] = f"{error}{remedy if denied(str(error)) else ''}"
+            said = str(error)
+            if denied(said):
+                said = f"{said.rstrip('.')}: set TILED_API_KEY, or give --tiled-key-file"
+            self.state.waiting["tiled"] = said
             self._whole_catalog = True
         except (QueueAway, QueueRefused) as error:
             # Refused as a whole: its own store is away, or this account may not even look.

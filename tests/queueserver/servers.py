@@ -93,7 +93,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=self._whole_environment(),
+                env=self.whole_environment(),
                 cwd=self.cwd(),
                 start_new_session=True,
             )
@@ -104,7 +104,8 @@ class Server(ABC):
             except TimeoutError as error:
                 raise TimeoutError(f"{error}\n{self.tail()}") from None
 
-    def _whole_environment(self) -> dict[str, str]:
+    def whole_environment(self) -> dict[str, str]:
+        """All variables that its process has."""
         found = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment()}
         return {name: value for name, value in found.items() if name not in self.without}
 

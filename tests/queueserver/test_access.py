@@ -189,7 +189,7 @@ def test_a_wrong_or_missing_key_is_told_and_kept_secret(facility, shift, key):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **agent.environment()},
+        env=agent.whole_environment(),
     )
     assert doctor.returncode == 1
     assert "the key is wrong or missing" in doctor.stdout
