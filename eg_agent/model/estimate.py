@@ -41,7 +41,8 @@ class PropertyEstimate:
     checkpoint: str
 
     def __str__(self) -> str:
-        system, probability = self.crystal_systems[0]
+        # Not the crystal system: of measured patterns it is hardly right more often than by guessing, and
+        # beside an identification it would be read as evidence.
         parts = [
             f"{name} {q.value:.2f} {unit} ({q.low:.2f} to {q.high:.2f})"
             for name, q, unit in (
@@ -49,4 +50,4 @@ class PropertyEstimate:
                 ("band gap", self.band_gap, "eV"),
             )
         ]
-        return f"{', '.join(parts)}, {system} ({probability:.2f})"
+        return ", ".join(parts)
