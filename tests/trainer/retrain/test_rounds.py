@@ -37,16 +37,19 @@ OPEN = "recent_bits = -9\ndeployed_bits = -9\nrecent_top1 = 100\nrecent_coverage
 
 @pytest.fixture(scope="module")
 def facility(tmp_path_factory, measure):
-    """A Tiled with runs and their identifications: known cells, real fits, formulas; some without a cell."""
+    """A Tiled with runs, and their identifications, some there and some in an agent's ledger: known cells,
+    real fits, formulas; the last runs without a cell."""
     from stored import write
     from tiled.client import from_uri
 
     from eg_agent.archive.actor import entry_of
     from eg_agent.records.identifications import Identifications
+    from eg_agent.records.ledger import Ledger, for_record
     from eg_agent.records.runs import RunHead
 
-    identifier = Identifier()
-    with EmbeddedTiled(tmp_path_factory.mktemp("facility") / "tiled", start_timeout=900.0) as tiled:
+    identifier, folder = Identifier(), tmp_path_factory.mktemp("facility")
+    ledger = Ledger(folder / "ledger.jsonl")
+    with EmbeddedTiled(folder / "tiled", start_timeout=900.0) as tiled:
         client, entries = from_uri(tiled.uri), Identifications(tiled.uri)
         confirmed = 0
         for number in range(COMPOUNDS + STRANGERS):
@@ -56,15 +59,24 @@ def facility(tmp_path_factory, measure):
             uid = write(client, pattern, **start)
             found = identifier.identify(pattern, cell if known else None)
             head = RunHead(uid, {"uid": uid, **start})
-            entries.put(entry_of(head, found))
+            if number % 3:
+                ledger.append(entry_of(head, for_record(found)))
+            else:
+                entries.put(entry_of(head, found))
             confirmed += found.verdict == "identified" and known and found.top[0].group == group
-        yield SimpleNamespace(uri=tiled.uri, confirmed=confirmed)
+        yield SimpleNamespace(uri=tiled.uri, ledger=ledger.path, confirmed=confirmed)
 
 
 class Cluster:
-    """A Ray head with two cores, of its own, as an administrator starts it."""
+    """A Ray head with two cores, of its own, as an administrator starts it; log: what it says."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path) -> None:
+        for _ in range(4):  # it gives itself half a minute, which a busy machine may need more than
+            if self._started(log):
+                return
+        raise AssertionError(log.read_text())
+
+    def _started(self, log: Path) -> bool:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -72,17 +84,13 @@ class Cluster:
         program = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}", "--block"]
         program += ["--num-cpus=2", "--include-dashboard=false", "--object-store-memory=268435456"]
         program += ["--node-ip-address=127.0.0.1"]
-        self._process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 180
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert self._process.poll() is None
-                assert time.monotonic() < until
-                time.sleep(0.2)
-        time.sleep(5.0)  # the port answers before the node has joined
+        with log.open("w") as file:
+            self._process = subprocess.Popen(program, stdout=file, stderr=subprocess.STDOUT)
+        while self._process.poll() is None:
+            if "Ray runtime started" in log.read_text():
+                return True
+            time.sleep(0.2)
+        return False
 
     def kill(self) -> None:
         """All of its processes at once, as when the power goes."""
@@ -107,7 +115,8 @@ def cluster(monkeypatch) -> Iterator[list[Cluster]]:
 
 
 def command(facility, corpus: Path, work: Path, *more: str) -> list[str]:
-    return ["retrain", f"--from-tiled={facility.uri}", f"--work={work}", f"--corpus={corpus}", *more]
+    told = [f"--from-tiled={facility.uri}", f"--ledger={facility.ledger}"]
+    return ["retrain", *told, f"--work={work}", f"--corpus={corpus}", *more]
 
 
 def in_process(*arguments: str):
@@ -117,7 +126,7 @@ def in_process(*arguments: str):
 def test_ray_is_killed_midway_and_the_round_goes_on(tmp_path, facility, corpus, random_checkpoint, cluster):
     work, gates = tmp_path / "work", tmp_path / "gates.toml"
     gates.write_text(OPEN)
-    cluster.append(Cluster())
+    cluster.append(Cluster(tmp_path / "ray.log"))
     options = [f"--champion={random_checkpoint}", f"--gates={gates}", "--patterns=4000", "--batch=16"]
     options += ["--workers=2", "--checkpoint-seconds=1", "--calibration-share=0.45", "--device=cpu"]
     program = [sys.executable, "-m", "trainer.cli.main", *command(facility, corpus, work, *options)]
@@ -139,7 +148,7 @@ def test_ray_is_killed_midway_and_the_round_goes_on(tmp_path, facility, corpus, 
     before = (work / "round-001" / "recent.json").read_bytes()
     assert not is_promoted(work / "promoted")
 
-    cluster.append(Cluster())
+    cluster.append(Cluster(tmp_path / "ray.log"))
     done = subprocess.run(
         [*program, f"--ray={cluster[1].address}"], capture_output=True, text=True, check=False
     )
