@@ -108,7 +108,7 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         ("both, crystal system alone", "both-system"),
         ("both, crystal system alone, of all structures", "both-system-all"),
         ("pattern only, crystal system alone, of all structures", "xrd-system-all"),
-        ("any input, half of the patterns of stage 2", "any"),
+        ("any input, half of the patterns of stage 2, begun from composition only", "any"),
     )
     rows, found = [], {}
     for words, variant in listed:
