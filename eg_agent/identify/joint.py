@@ -5,8 +5,8 @@
 
 in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), z the measurement in
 numbers (`CONTEXT`); N and W are linear in z, N also in how undecided the network is. One power for network
-and evidence, whatever was measured, has to serve a glance at a weak sample
-and a night's scan of a good one, and is wrong for both. The weights in joint.json were fitted by the probability of the true group on simulated
+and evidence, whatever was measured, has to serve a glance at a weak sample and a night's scan of a good one,
+and is wrong for both. The weights in joint.json were fitted by the probability of the true group on simulated
 measurements of all kinds (`eg-train study joint`), never on measured ones. docs/decisions/0014.
 """
 
