@@ -8,6 +8,7 @@ time from the RunEngine's interpreter. The process ends when this one does, howe
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import subprocess
@@ -143,9 +144,35 @@ def _serve() -> None:
             _spare_the_index(server.storage)
         except Exception:  # a Tiled that is made otherwise serves as well: writing may be slow
             logging.getLogger(__name__).warning("Tiled's index stays where it is", exc_info=True)
+        _one_at_a_time()
         sys.stdout.write(json.dumps({"uri": server.uri}) + "\n")
         sys.stdout.flush()
         sys.stdin.read()
+
+
+def _one_at_a_time() -> None:
+    """Let one request at a time into DuckDB.
+
+    Tiled serves requests from several threads with cursors of one ADBC connection, which DuckDB does not
+    bear: with two readers at once some reads fail ("closed pending query result"), and in the end the process
+    dies.
+    """
+    from tiled.adapters.sql import SQLAdapter
+
+    lock = threading.RLock()
+
+    def guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def alone(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return method(*args, **kwargs)
+
+        return alone
+
+    for name in ("_read_full_table_or_partition", "append_partition"):
+        setattr(SQLAdapter, name, guarded(getattr(SQLAdapter, name)))
+    # a class method is bound before it is wrapped
+    setattr(SQLAdapter, "init_storage", staticmethod(guarded(SQLAdapter.init_storage)))  # noqa: B010
 
 
 def _spare_the_index(storage: Any) -> None:
