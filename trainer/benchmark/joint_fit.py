@@ -8,8 +8,6 @@ ships. No measured pattern takes part.
 
 from __future__ import annotations
 
-import json
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from eg_agent.identify.joint import NETWORK, UNDECIDED
 from eg_agent.verify.traits import CONTEXT, TRAITS
 from trainer.benchmark.joint_samples import JointSamples, Looked
 from trainer.benchmark.nulls import folds_by_compound
+from trainer.benchmark.numbered_rows import numbered_rows
 from trainer.metrics import Bootstrap
 
 Floats = npt.NDArray[np.float64]
@@ -71,32 +70,14 @@ def run(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
     """Rows of samples 0 to count - 1; those in OUT/rows.jsonl are not made again."""
-    path = out / "rows.jsonl"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        known = path.read_text("utf-8").splitlines() if path.is_file() else []
-        raw = [json.loads(line) for line in known if line.endswith("}")]
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(f"{out} cannot be used ({error}): give another --out.") from None
-    done = {entry["index"] for entry in raw}
-    started = time.monotonic()
-    samples = None
-    with path.open("a", encoding="utf-8") as file:
-        for index in range(count):
-            if index in done:
-                continue
-            if samples is None:
-                identifier = Identifier("default", "inorganic", IdentifySettings(fusion="product"))
-                samples = JointSamples(structures, identifier, seed)
-            # together on one line, so that an interruption leaves no half sample behind
-            raw.append({"index": index, "looks": _looks(samples, index)})
-            file.write(json.dumps(raw[-1]) + "\n")
-            file.flush()
-            if progress is not None:
-                progress(len(raw), count)
-            if minutes is not None and time.monotonic() - started > 60.0 * minutes:
-                break
-    return [_row(look) for entry in raw for look in entry["looks"]]
+
+    def prepare() -> Callable[[int], dict[str, Any]]:
+        identifier = Identifier("default", "inorganic", IdentifySettings(fusion="product"))
+        samples = JointSamples(structures, identifier, seed)
+        return lambda index: {"looks": _looks(samples, index)}
+
+    entries = numbered_rows(out, count, prepare, minutes=minutes, progress=progress)
+    return [_row(look) for entry in entries for look in entry["looks"]]
 
 
 def _looks(samples: JointSamples, index: int) -> list[dict[str, Any]]:

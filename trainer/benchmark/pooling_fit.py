@@ -8,8 +8,6 @@ OUT/pooling.json, which is what the package ships. No measured pattern takes par
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from eg_agent.verify.pooling import Pooling, pooled
 from eg_agent.verify.verifier import weigh
 from trainer.benchmark.misfit_samples import MisfitSamples
 from trainer.benchmark.nulls import folds_by_compound
+from trainer.benchmark.numbered_rows import numbered_rows
 from trainer.benchmark.simulated_study import EQUAL
 from trainer.metrics import Bootstrap
 
@@ -71,28 +70,13 @@ def run(
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
     """Rows of samples 0 to count - 1; those in OUT/rows.jsonl are not made again."""
-    path = out / "rows.jsonl"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        known = path.read_text("utf-8").splitlines() if path.is_file() else []
-        raw = [json.loads(line) for line in known if line.endswith("}")]
-    except (OSError, json.JSONDecodeError) as error:
-        raise BadInput(f"{out} cannot be used ({error}): give another --out.") from None
-    done = {entry["index"] for entry in raw}
-    started = time.monotonic()
-    samples = MisfitSamples(structures, seed) if len(done) < count else None
-    with path.open("a", encoding="utf-8") as file:
-        for index in range(count):
-            if index in done or samples is None:
-                continue
-            raw.append({"index": index} | judged(samples, index))
-            file.write(json.dumps(raw[-1]) + "\n")
-            file.flush()
-            if progress is not None:
-                progress(len(raw), count)
-            if minutes is not None and time.monotonic() - started > 60.0 * minutes:
-                break
-    return [_row(entry) for entry in raw if "terms" in entry]
+
+    def prepare() -> Callable[[int], dict[str, Any]]:
+        samples = MisfitSamples(structures, seed)
+        return lambda index: judged(samples, index)
+
+    entries = numbered_rows(out, count, prepare, minutes=minutes, progress=progress)
+    return [_row(entry) for entry in entries if "terms" in entry]
 
 
 def judged(samples: MisfitSamples, index: int) -> dict[str, Any]:
