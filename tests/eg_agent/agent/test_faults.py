@@ -226,10 +226,11 @@ def test_broken_frames_are_refused_with_the_reason(engine, tmp_path):
 
 def test_every_row_of_the_page_names_a_test_that_exists():
     page = (TESTS.parent / "docs" / "explanations" / "faults.md").read_text()
-    table = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")][1:]
-    assert len(table) > 10
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    table = [row for row in rows if row[0].strip() not in ("what breaks", "what ends")]
+    assert len(table) > 20
     sources = "".join(path.read_text() for path in TESTS.rglob("test_*.py"))
     for what, *_, test in table:
         named = re.findall(r"`(test_\w+)`", test)
-        assert named or test.strip() == "the same", what
+        assert named or test.strip() in ("the same", "none: it cannot be brought about"), what
         assert all(f"def {name}(" in sources for name in named), named

@@ -55,6 +55,7 @@ def test_a_line_cut_short_is_dropped_and_its_run_done_again(tmp_path):
         Results(tmp_path / "out", {**asked, "checkpoint": "def"})
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_one_sentence(tmp_path, random_checkpoint):
     nowhere = Request("http://127.0.0.1:9", tmp_path / "out", checkpoint=str(random_checkpoint))
     with pytest.raises(BadInput, match="Tiled does not answer") as error:

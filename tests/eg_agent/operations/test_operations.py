@@ -97,6 +97,7 @@ def test_health_and_metrics_over_http():
         server.close()
 
 
+@pytest.mark.slow
 def test_the_doctor_gives_a_remedy_for_each_thing_that_fails(tmp_path, monkeypatch):
     place = Place(
         records=tmp_path / "records",
