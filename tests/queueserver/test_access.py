@@ -84,7 +84,7 @@ def test_what_the_instrument_forbids_is_refused_by_the_plan_and_told(facility, s
     assert "100" in reason
     assert "60 s" in reason
     wait_for("the end", lambda: agent.health()["finished"] or not agent.health()["open_decisions"], 300)
-    assert not any(d["stop"] and d["stop"]["exit_status"] == "success" for d in runs_of(facility, name))
+    assert not any((d.get("stop") or {}).get("exit_status") == "success" for d in runs_of(facility, name))
     assert facility.manager.ask("queue_get")["items"] == []
 
 
