@@ -100,5 +100,7 @@ def assert_nothing_twice_and_nothing_lost(found: Account) -> None:
         if row["kind"] == "outcome" and row["status"] in ("done", "refused", "expired")
     }
     assert decided <= ended, f"lost: {decided - ended}"
-    successful = {d["start"]["uid"] for d in found.runs if (d.get("stop") or {}).get("exit_status") == "success"}
+    successful = {
+        d["start"]["uid"] for d in found.runs if (d.get("stop") or {}).get("exit_status") == "success"
+    }
     assert successful == set(found.answered), "a successful run was not answered"
