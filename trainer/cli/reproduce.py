@@ -32,7 +32,7 @@ def reproduce(
         Path | None, typer.Option(help="Folder of measured patterns (index.csv, patterns.npz).")
     ] = None,
     patterns: Annotated[int, typer.Option(help="Budget of a run.")] = 64_000,
-    seeds: Annotated[int, typer.Option(help="Runs of each variant.")] = 3,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each variant; default 3, for xxact 1.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Wall time of this call: then save and stop; call again to go on.")
     ] = None,
@@ -41,12 +41,12 @@ def reproduce(
         int | None, typer.Option(help="Measured patterns, drawn at random; default all.")
     ] = None,
     reference: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="What variants start from: cpu-hybrid, or desk, a third of its cost. For xxact the size of "
-            "its runs: core (default), night or gpu."
+            help="What variants start from: cpu-hybrid (default), or desk, a third of its cost. For xxact "
+            "the size of its runs: core (default), night or gpu."
         ),
-    ] = "cpu-hybrid",
+    ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Only this run of xxact; repeatable.", show_default=False)
     ] = None,
@@ -84,7 +84,7 @@ def reproduce(
     """
     from trainer.reproduce import plan as planning
 
-    if min(patterns, seeds, simulated, 1 if limit is None else limit) < 1 or not (
+    if min(patterns, simulated, *(n for n in (seeds, limit) if n is not None)) < 1 or not (
         minutes is None or minutes > 0
     ):
         raise BadInput("--patterns, --seeds, --simulated, --limit and --minutes must be greater than 0.")
@@ -94,8 +94,8 @@ def reproduce(
         reproduce_xxact(
             out,
             corpus,
-            reference,
-            seeds=1 if seeds == 3 else seeds,
+            reference or "core",
+            seeds=seeds or 1,
             minutes=minutes,
             limit=limit,
             page=page,
@@ -111,6 +111,7 @@ def reproduce(
         return
     if only or ray is not None:
         raise BadInput("--only and --ray are for xxact.")
+    seeds, reference = seeds or 3, reference or "cpu-hybrid"
     names = planning.tables_named(table)
     base = planning.reference(reference)
     specs = planning.specs_of(names, seeds)

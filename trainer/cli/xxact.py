@@ -85,9 +85,6 @@ def reproduce_xxact(
     """Tables of XxaCT-NN, run by run; finished runs are kept. Options as of `eg-train reproduce`."""
     from trainer.reproduce.xxact_plan import config_of_run, runs_of, setting
 
-    if seeds < 1 or (minutes is not None and not minutes > 0) or (limit is not None and limit < 1):
-        raise BadInput("--seeds, --minutes and --limit must be greater than 0.")
-    reference = "core" if reference == "cpu-hybrid" else reference  # the other tables' default
     at, runs = setting(reference), runs_of(seeds, only)
     if plan:
         for run in runs:

@@ -61,7 +61,12 @@ def folder_of(spec: Spec, out: Path) -> Path:
 
 def finished(spec: Spec, out: Path) -> dict[str, Any] | None:
     """The result of a finished run, or None; BadInput for a damaged one."""
-    path = folder_of(spec, out) / "result.json"
+    return result_in(folder_of(spec, out))
+
+
+def result_in(folder: Path) -> dict[str, Any] | None:
+    """The result in a run's folder, or None where it is not finished; BadInput for a damaged one."""
+    path = folder / "result.json"
     if not path.is_file():
         return None
     try:

@@ -31,6 +31,7 @@ from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
 from trainer.multimodal.xxact_data import Sample, open_xxact
 from trainer.multimodal.xxact_loop import TOGETHER, answers, in_units, train_xxact
 from trainer.multimodal.xxact_loss import Labels
+from trainer.reproduce.running import result_in
 from trainer.reproduce.xxact_plan import Setting, XxactRun, config_of_run
 from trainer.state import find_state, read_index, read_tensors
 
@@ -62,13 +63,7 @@ def folder_of_run(name: str, out: Path) -> Path:
 
 def finished_run(name: str, out: Path) -> dict[str, Any] | None:
     """The result of a finished run, or None; BadInput for a damaged one."""
-    path = folder_of_run(name, out) / "result.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path} is damaged ({error}): remove {path.parent} to make the run again.") from error
+    return result_in(folder_of_run(name, out))
 
 
 def make_xxact_runs(

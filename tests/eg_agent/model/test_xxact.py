@@ -20,7 +20,6 @@ from eg_agent.model.properties import (
     PropertyModel,
     Widening,
     save_properties,
-    shipped_properties,
 )
 from eg_agent.model.xxact import SIZES, Scale, Xxact, XxactConfig, size, tiny
 from eg_agent.patterns import Pattern, Radiation
@@ -168,10 +167,6 @@ def test_a_set_of_formulas_holds_them_and_hardly_another():
     assert sum(f"Al{i}S{j}" in found for i in range(1, 60) for j in range(1, 60)) <= 1
 
 
-needs_shipped = pytest.mark.skipif("default" not in shipped_properties(), reason="none ships here")
-
-
-@needs_shipped
 def test_the_shipped_checkpoint_answers_for_any_input():
     model = PropertyModel.load()
     two_theta = np.arange(10.0, 90.0, 0.02)
