@@ -93,14 +93,23 @@ def reduced_formula(amounts: dict[str, float]) -> str:
     )
 
 
-def _table(path: Path, columns: Sequence[str]) -> Any:
+def structure_table(path: Path, columns: Sequence[str]) -> Any:
+    """Columns of a parquet table of structures (a pyarrow.Table); BadInput where they cannot be read."""
     try:
+        import pyarrow as pa
         import pyarrow.parquet as parquet
     except ImportError:
         raise MissingExtra("reading parquet tables of structures", "train") from None
     if not path.is_file():
-        raise BadInput(f"{path} is not a file: give a folder with the parquet tables of structures.")
-    return parquet.read_table(path, columns=list(columns))
+        raise BadInput(f"{path} is not a file: give a parquet table of structures.")
+    try:
+        there = set(parquet.read_schema(path).names)
+        if missing := [name for name in columns if name not in there]:
+            raise BadInput(f"{path} has no column {', '.join(missing)}: give a table of structures.")
+        return parquet.read_table(path, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise BadInput(f"{path} cannot be read as parquet ({reason}): check the file.") from None
 
 
 _MP_COLUMNS = (
@@ -122,7 +131,7 @@ def computed_crystals(
 ) -> Iterator[Crystal]:
     """Crystals of rows start..stop, or of `rows`, of a table like `materials_project.parquet`, in their
     order."""
-    table = _table(Path(path), _MP_COLUMNS)
+    table = structure_table(Path(path), _MP_COLUMNS)
     last: int = table.num_rows if stop is None else stop
     chosen = table.slice(start, last - start) if rows is None else table.take(list(rows))
     for batch in chosen.to_batches(2000):
@@ -137,12 +146,12 @@ def _computed(row: dict[str, Any]) -> Crystal:
 
 def count_rows(path: str | Path) -> int:
     """Number of rows of a parquet table."""
-    return _table(Path(path), ("id",)).num_rows
+    return structure_table(Path(path), ("id",)).num_rows
 
 
 def mineral_crystals(path: str | Path, start: int = 0, stop: int | None = None) -> Iterator[Crystal]:
     """Crystals of a table like `minerals.parquet`: rows marked `ok`, mixed sites split into entries."""
-    table = _table(Path(path), _MINERAL_COLUMNS)
+    table = structure_table(Path(path), _MINERAL_COLUMNS)
     last: int = table.num_rows if stop is None else stop
     yield from map(_mineral, filter(_usable, table.slice(start, last - start).to_pylist()))
 
@@ -177,8 +186,8 @@ class StructureFolder:
         if not folder.is_dir():
             raise BadInput(f"{folder} is not a folder: give the folder that holds the structures.")
         computed, minerals = (folder / f"{name}.parquet" for name in ("materials_project", "minerals"))
-        self._computed = _table(computed, _MP_COLUMNS) if computed.is_file() else None
-        rows = _table(minerals, _MINERAL_COLUMNS).to_pylist() if minerals.is_file() else []
+        self._computed = structure_table(computed, _MP_COLUMNS) if computed.is_file() else None
+        rows = structure_table(minerals, _MINERAL_COLUMNS).to_pylist() if minerals.is_file() else []
         self._minerals = [row for row in rows if _usable(row)]
         self._files = sorted(folder.glob("*.cif"))
         if not len(self):

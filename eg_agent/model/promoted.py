@@ -155,6 +155,7 @@ class Promoted:
         """Let the pointer say an earlier checkpoint: the last one, or that whose hash begins with `to`."""
         from eg_agent.model.checkpoint import load_checkpoint
 
+        self.pointer()  # where there is none, no lock is left behind either
         with self._writing():
             pointer = self.pointer()
             others = [e for e in pointer.before if not same(e, pointer.current)]

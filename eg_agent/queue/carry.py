@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from eg_agent.decide.limits import MEASURING
+from eg_agent.queue.environment import Environment
 from eg_agent.queue.items import item_for, to_measure, with_attempt
 from eg_agent.queue.manager import Item, QueueManager, QueueRefused, QueueView, attempt_of, decision_of
 from eg_agent.queue.settings import RunSettings
@@ -48,12 +48,8 @@ class Carrier:
         self._state = state
         self._holds: Callable[[], bool] = lambda: False
         self._before: QueueView | None = None
-        self._start_owed = False
+        self._environment = Environment(settings.queue, manager, ledger, state)
         self._allowed: set[str] = set()
-        #: When an environment was asked to go (True) or to come (False): one does not wait for the other.
-        self._asked_environment = {True: -math.inf, False: -math.inf}
-        self._asked_worker = 0.0
-        self._silent_since = 0.0
         self._ended_at: dict[str, float] = {}
 
     def step(self, holds: Callable[[], bool], *, propose: bool) -> None:
@@ -73,7 +69,7 @@ class Carrier:
             return
         view = self._manager.view()
         self._notice_stop(view)
-        if not self._environment(view):
+        if not self._environment.ready(view):
             return
         self._clear_up(view)
         for work in works:
@@ -137,58 +133,6 @@ class Carrier:
 
     # The queue as a whole.
 
-    def _environment(self, view: QueueView) -> bool:
-        """Whether the worker's environment is there; opens or recovers it where the settings say so."""
-        status, policy = view.status, self._settings.queue
-        if status.environment_exists and not self._dead(view):
-            return True
-        if not status.environment_exists and policy.environment == "wait":
-            self._state.waiting["environment"] = (
-                "the environment of the RE Manager is closed: open it, or set [queue] environment"
-            )
-            return False
-        if status.manager in ("creating_environment", "destroying_environment", "closing_environment"):
-            self._state.waiting["environment"] = f"the RE Manager is {status.manager.replace('_', ' ')}"
-            return False
-        exists = status.environment_exists
-        if time.monotonic() - self._asked_environment[exists] < (3.0 if exists else 10.0):
-            self._state.waiting["environment"] = "the environment is being opened"
-            return False
-        self._asked_environment[exists] = time.monotonic()
-        try:
-            if status.environment_exists:
-                _log.warning("the worker does not answer: its environment is destroyed")
-                self._ledger.write(NoteRow("recovering", "the worker does not answer: environment destroyed"))
-                self._manager.destroy_environment()
-                self._silent_since = 0.0
-            else:
-                _log.warning("the environment is closed: opening it")
-                self._ledger.write(NoteRow("recovering", "the environment was closed: opened"))
-                self._manager.open_environment()
-            self._start_owed = True
-        except QueueRefused as error:
-            self._state.waiting["environment"] = str(error)
-        return False
-
-    def _dead(self, view: QueueView) -> bool:
-        """Whether the worker has not answered for `dead_after` seconds, and may be ended for that.
-
-        A plan that keeps its process busy still answers: a thread of the worker does.
-        """
-        policy, now = self._settings.queue, time.monotonic()
-        if policy.environment != "recover" or view.status.environment in ("initializing", "closing"):
-            return False
-        if now - self._asked_worker < min(2.0, policy.dead_after / 4):
-            return self._silent_since > 0 and now - self._silent_since > policy.dead_after
-        self._asked_worker = now
-        if self._manager.worker_answers():
-            self._silent_since = 0.0
-            return False
-        self._silent_since = self._silent_since or now
-        silent = now - self._silent_since
-        self._state.waiting["environment"] = f"the worker has not answered for {silent:.0f} s"
-        return silent > policy.dead_after
-
     def _notice_stop(self, view: QueueView) -> None:
         """Tell a queue that a person stopped from one that ran empty or failed, or whose manager died.
 
@@ -231,12 +175,12 @@ class Carrier:
         if policy.start == "never" or status.autostart:
             self._state.waiting["person"] = "the queue is idle: start it"
             return
-        if policy.start == "own" and not ours and not self._start_owed:
+        if policy.start == "own" and not ours and not self._environment.start_owed:
             self._state.waiting["person"] = "the queue is idle with somebody's item first: start it"
             return
         try:
             self._manager.start()
-            self._start_owed = False
+            self._environment.start_owed = False
         except QueueRefused as error:
             self._state.waiting["environment"] = str(error)
 
@@ -248,7 +192,7 @@ class Carrier:
                 _log.warning("decision %s is closed: its item is taken out of the queue", work.ident)
                 self._check_lease()
                 self._manager.remove(item["item_uid"])
-                self._start_owed = True
+                self._environment.start_owed = True
 
     # One decision.
 
@@ -281,7 +225,7 @@ class Carrier:
             return
         if self._known_good(work.ident):  # it had ended well before its worker or manager did
             self._manager.remove(item["item_uid"])
-            self._start_owed = True
+            self._environment.start_owed = True
             return
         if not self._failed(work, ended[-1]):
             self._manager.remove(item["item_uid"])
@@ -323,7 +267,7 @@ class Carrier:
             run = next(iter(result.get("run_uids", [])), "")
             self._ledger.write(OutcomeRow(work.ident, status, attempt, run, reason))  # type: ignore[arg-type]
             self._state.count(self._state.outcomes, status)
-        self._start_owed = self._settings.failure.restart and status == "failed"
+        self._environment.start_owed = self._settings.failure.restart and status == "failed"
         if work.failures <= self._settings.failure.retries:
             return True
         reason = f"{work.failures} attempts failed, the last: {result.get('msg') or result['exit_status']}"
@@ -356,7 +300,7 @@ class Carrier:
                 f"the group {self._manager.group!r} may not use the plan {self._settings.queue.plan!r}: "
                 "see the permissions of the RE Manager"
             )
-            self._open_again(view)
+            self._environment.open_again(view)
             return
         attempt = work.next_attempt
         item = item_for(
@@ -383,24 +327,6 @@ class Carrier:
         self._state.submissions += 1
         self._note_submitted(work, attempt, added["item_uid"])
         self._start(self._manager.view(), added["item_uid"])
-
-    def _open_again(self, view: QueueView) -> None:
-        """Close an environment whose plans the manager does not know; `_environment` opens it again.
-
-        On a busy host the manager may miss the list that its worker sends when it is opened, and then it
-        refuses every plan until the next opening.
-        """
-        if self._settings.queue.environment != "recover" or view.status.manager != "idle":
-            return
-        if time.monotonic() - self._asked_environment[True] < 60.0 or self._manager.knows_plans():
-            return
-        self._asked_environment[True] = time.monotonic()
-        _log.warning("the manager knows no plans of its open environment: it is closed, and opened again")
-        self._ledger.write(
-            NoteRow("recovering", "the manager knew no plans: its environment is opened again")
-        )
-        self._manager.close_environment()
-        self._start_owed = True
 
     def _plans(self) -> set[str]:
         """Plans that the group may use; asked again while the one that is needed is not among them."""

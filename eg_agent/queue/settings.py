@@ -83,7 +83,8 @@ class QueueSettings:
     start: "own" starts an idle queue when its first item is ours, "always" whatever is first, "never"
         leaves it to a person or to autostart. A queue that a person stopped stays stopped.
     environment: "wait" for a person to open it; "open" it when it is closed; "recover" also destroys
-        it when its worker is dead (`dead_after` seconds without an answer), which unattended shifts need.
+        it when its worker is dead (`dead_after` seconds without an answer), or when the manager waits so
+        long for a plan that an idle worker has ended; unattended shifts need it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG

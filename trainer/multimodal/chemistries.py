@@ -15,7 +15,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.composition import Chemistry, chemistry
 from eg_agent.symmetry import group_of_space_group
 from simulators.corpus import MOLECULAR, RANDOM, Corpus, held_out
-from simulators.structures import reduced_formula
+from simulators.structures import reduced_formula, structure_table
 
 #: Hydrogen atoms for each carbon of a molecular crystal: from condensed aromatics to saturated chains.
 HYDROGEN = (0.5, 1.9)
@@ -82,15 +82,10 @@ def of_index(path: Path) -> Compositions:
 
     Formulas that `simulators.corpus.held_out` holds out are left out here, too.
     """
-    import pandas as pd
-
-    try:
-        table = pd.read_parquet(path, columns=["formula", "sg"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{path} is no parquet with columns formula and sg ({error}).") from None
+    table = structure_table(path, ("formula", "sg"))
     found, groups = [], []
     known: dict[str, Composition | None] = {}
-    for formula, number in zip(table.formula, table.sg, strict=True):
+    for formula, number in zip(table["formula"].to_pylist(), table["sg"].to_pylist(), strict=True):
         if formula not in known:
             known[formula] = parsed(str(formula))
         composition = known[formula]

@@ -27,7 +27,7 @@ from eg_agent.chemistry import MAX_ELEMENTS, Composition
 from eg_agent.errors import BadInput
 from eg_agent.model.composition import Chemistry, chemistry
 from simulators.corpus import COMPUTED, HELD_OUT_PERCENT, Corpus, merge, pack
-from simulators.structures import computed_crystals, count_rows, reduced_formula
+from simulators.structures import computed_crystals, count_rows, reduced_formula, structure_table
 
 #: Parts of the data, and up to which hundredth of the formulas each reaches (held_out's are the first 3).
 TEST, VALIDATION, TRAIN = range(3)
@@ -175,30 +175,15 @@ def _usable(formula: str) -> bool:
 
 def _labels(path: Path) -> dict[str, tuple[float, float]]:
     """Formation energy and band gap by name, NaN where unknown."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file: give a parquet of structures.")
-    try:
-        table = pd.read_parquet(path, columns=["id", "formation_energy_per_atom", "band_gap"])
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"{path} is no parquet with id, formation_energy_per_atom and band_gap ({error})."
-        ) from None
+    columns = ("id", "formation_energy_per_atom", "band_gap")
+    table = structure_table(path, columns).to_pandas()
     values = table[["formation_energy_per_atom", "band_gap"]].to_numpy(dtype=np.float64, na_value=np.nan)
     return {name: (float(e), float(g)) for name, (e, g) in zip(table["id"].tolist(), values, strict=True)}
 
 
 def formulas_of(path: Path) -> list[str]:
     """Reduced formula of every row of a parquet of structures, "" where it names no composition."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise BadInput(f"{path} is not a file: give a parquet of structures.")
-    try:
-        written = pd.read_parquet(path, columns=["formula"])["formula"].tolist()
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{path} is no parquet of structures with a column formula ({error}).") from None
+    written = structure_table(path, ("formula",))["formula"].to_pylist()
     known = {text: _reduced(str(text)) for text in set(written)}
     return [known[text] for text in written]
 

@@ -83,7 +83,7 @@ def test_other_files_are_refused(tmp_path, table):
         read_materials(tmp_path / "absent.parquet")
     pd.DataFrame({"id": ["a"]}).to_parquet(tmp_path / "other.parquet")
     for read in (read_materials, formulas_of):
-        with pytest.raises(BadInput, match="no parquet"):
+        with pytest.raises(BadInput, match="has no column"):
             read(tmp_path / "other.parquet")
 
 
