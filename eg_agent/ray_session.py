@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from eg_agent.errors import BadInput, MissingExtra
@@ -36,11 +37,22 @@ def require_ray() -> None:
     """Raise MissingExtra where Ray is not installed."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    # `ray start` asks for a token wherever there is one, and a driver has to be told that it does; one that
+    # sends it to a cluster that asks for none is let in, too.
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray.train
         import ray.tune  # noqa: F401 - both belong to the extra
     except ImportError as error:
         raise MissingExtra("--ray", "train") from error
+
+
+def _has_token() -> bool:
+    """Whether Ray finds an authentication token here: in the environment, or in ~/.ray/auth_token."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return True
+    return (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextmanager
@@ -68,7 +80,8 @@ def connected(address: str, *, cpus: int = 1, object_store: int = OBJECT_STORE) 
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         ray.shutdown()
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BadInput(f"cannot use Ray at {address} ({reason}).") from error
+        token = "" if address == "local" or _has_token() else "; a cluster with a token wants RAY_AUTH_TOKEN"
+        raise BadInput(f"cannot use Ray at {address} ({reason}){token}.") from error
     try:
         yield
     finally:
