@@ -1,8 +1,9 @@
 """Identifications as entries of Tiled: what a person searches, plots and refers to, beside the runs.
 
-An entry is a container under the decision's id, with metadata to search by and the posteriors as arrays. It
-gets its specification last, so what bears it is whole. The ledger stays the record that decisions are made
-from; entries can be written again from it at any time, and none is ever changed or deleted.
+An entry is a container under the decision's id (see `Identifications.put`), with metadata to search by and
+the posteriors as arrays. It gets its specification last, so what bears it is whole. The ledger stays the
+record that decisions are made from; entries can be written again from it at any time, and none is ever
+changed or deleted.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ SPEC_VERSION = "1"
 
 #: How many groups of the answer stand in the metadata.
 _TOP = 5
+
+#: Keys that an entry may get, one after the other.
+_KEYS = 3
 
 
 class NotWritten(EgAgentError):
@@ -116,18 +120,28 @@ class Identifications:
         self._container: Any = None
 
     def put(self, row: DecisionRow) -> str:
-        """Write the identification of a row, once however often it is called; returns the entry's key."""
-        key = row.decision.decision_id
+        """Write the identification of a row, once however often it is called; returns the decision's id.
+
+        A server that was killed between writing an array and noting that it has it can never take that array
+        again (its file is there). The entry is written under another key then: the id and -2, -3.
+        """
+        ident = row.decision.decision_id
+        keys = [ident, *(f"{ident}-{n}" for n in range(2, _KEYS + 1))]
         with self._saying():
             container = self._made()
-            entry = _created(container, key, metadata_of(row))
-            if not any(spec.name == SPEC for spec in entry.specs):
-                for name, values in arrays_of(row).items():
-                    _write(entry, name, values)
-                from tiled.structures.core import Spec
-
-                entry.update_metadata(specs=[Spec(SPEC, SPEC_VERSION)], drop_revision=True)
-        return key
+            entry, new = _created(container, ident, metadata_of(row))
+            if not new and any(_whole(container.get(key)) for key in keys):
+                return ident
+            for key in keys:
+                if key != ident:
+                    entry, new = _created(container, key, metadata_of(row))
+                try:
+                    _fill(entry, row)
+                    return ident
+                except Exception as error:
+                    if _status(error) < 500 or key == keys[-1]:
+                        raise
+        return ident
 
     def _made(self) -> Any:
         """The container, with those above it."""
@@ -141,7 +155,7 @@ class Identifications:
             for n, part in enumerate(parts, 1):
                 specs = [Spec(CONTAINER_SPEC, SPEC_VERSION)] if n == len(parts) else None
                 there = node.get(part)
-                node = there if there is not None else _created(node, part, {}, specs)
+                node = there if there is not None else _created(node, part, {}, specs)[0]
                 if not hasattr(node, "create_container"):
                     raise NotWritten(
                         f"{self._path!r} in Tiled is no container: give another path for the identifications."
@@ -157,7 +171,7 @@ class Identifications:
             raise
         except Exception as error:
             said = redacted(f"{type(error).__name__}: {error}").splitlines()[0][:300]
-            status = getattr(getattr(error, "response", None), "status_code", 500)
+            status = _status(error) or 500
             if status in (401, 403):
                 raise NotWritten(
                     f"Tiled lets this key write no identifications under {self._path!r} ({said}): give it "
@@ -169,14 +183,33 @@ class Identifications:
             raise TiledAway(said) from None
 
 
-def _created(parent: Any, key: str, metadata: Mapping[str, Any], specs: Any = None) -> Any:
-    """A container under a key: made, or the one that is there."""
+def _status(error: Exception) -> int:
+    """Status of the answer that an error comes from; 0 where there was none."""
+    return getattr(getattr(error, "response", None), "status_code", 0)
+
+
+def _created(parent: Any, key: str, metadata: Mapping[str, Any], specs: Any = None) -> tuple[Any, bool]:
+    """A container under a key, and whether it was made now: else it is the one that is there."""
     try:
-        return parent.create_container(key, metadata=dict(metadata), specs=specs)
+        return parent.create_container(key, metadata=dict(metadata), specs=specs), True
     except Exception as error:
-        if getattr(getattr(error, "response", None), "status_code", None) != 409:
+        if _status(error) != 409:
             raise
-        return parent[key]
+        return parent[key], False
+
+
+def _whole(entry: Any) -> bool:
+    """Whether an entry has its specification, which it gets last."""
+    return entry is not None and any(spec.name == SPEC for spec in entry.specs)
+
+
+def _fill(entry: Any, row: DecisionRow) -> None:
+    """Write the arrays of an entry, then its specification."""
+    from tiled.structures.core import Spec
+
+    for name, values in arrays_of(row).items():
+        _write(entry, name, values)
+    entry.update_metadata(specs=[Spec(SPEC, SPEC_VERSION)], drop_revision=True)
 
 
 def _write(entry: Any, name: str, values: npt.NDArray[np.float64]) -> None:
@@ -184,7 +217,7 @@ def _write(entry: Any, name: str, values: npt.NDArray[np.float64]) -> None:
     try:
         entry.write_array(values, key=name, dims=["extinction_group"])
     except Exception as error:
-        if getattr(getattr(error, "response", None), "status_code", None) != 409:
+        if _status(error) != 409:
             raise
         entry[name].write(values)
 

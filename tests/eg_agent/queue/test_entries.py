@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
@@ -86,6 +89,22 @@ def test_twice_is_once_and_what_a_crash_left_is_finished(tiled_uri, path, answer
         assert {spec.name for spec in entry.specs} == {SPEC}
         for name, values in arrays_of(made).items():
             np.testing.assert_array_equal(entry[name].read(), values)
+
+
+def test_an_array_that_a_killed_server_left_on_its_disk_does_not_keep_an_entry_out(tiled_uri, path, answered):
+    """Killed between an array's file and its row in the catalog, Tiled answers 500 to it for good."""
+    entries = Identifications(tiled_uri, path)
+    entries.put(answered("whole"))
+    catalog = from_uri(tiled_uri, include_data_sources=True)[path]
+    source = catalog["whole"]["log_probability"].data_sources()[0].assets[0].data_uri
+    folder = Path(unquote(urlparse(source).path))
+    assert folder.is_dir()
+    shutil.copytree(folder, folder.parents[1] / "cut" / "log_probability")
+    for _ in range(2):  # twice is once
+        assert Identifications(tiled_uri, path).put(answered("cut")) == "cut"
+    found = catalog.search(SpecsQuery(include=[SPEC])).search(Key("decision_id") == "cut")
+    assert list(found) == ["cut-2"]
+    assert set(found["cut-2"]) == set(arrays_of(answered("cut")))
 
 
 def test_a_path_from_the_root_and_one_that_is_taken(tiled_uri, path, answered):
