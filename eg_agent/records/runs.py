@@ -22,6 +22,9 @@ from eg_agent.records.tiled_client import connect, redacted, table_columns
 
 Cell = tuple[float, float, float, float, float, float]
 
+#: Nodes that are asked for at once; Tiled refuses more than 300.
+_PAGE = 200
+
 
 class TiledAway(Exception):
     """Tiled gave no answer now; the message says why, without a key in it."""
@@ -165,7 +168,7 @@ class Runs:
     def newest(self, count: int = 20) -> list[RunHead]:
         """The runs among the nodes that were put into the catalog last, newest first."""
         with self._saying_away():
-            return _heads(self.client.items().tail(count))[::-1]
+            return _heads(self.client.items().page_size(min(count, _PAGE)).tail(count))[::-1]
 
     def since(self, began: float, shift: str = "") -> list[RunHead]:
         """All runs that started at or after `began` (seconds since 1970), of one shift where one is named."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import bluesky.plans as bp
+import numpy as np
 import pytest
 from bluesky.callbacks.tiled_writer import TiledWriter
 from tiled.client import from_uri
 
-from eg_agent.records import read_pattern
-from eg_agent.records.catalog import Wakes
+from eg_agent.patterns import Pattern, Radiation
+from eg_agent.records import EmbeddedTiled, read_pattern
+from eg_agent.records.catalog import Follower, Wakes
 from eg_agent.records.runs import RunHead, Runs, TiledAway, _Run
 from eg_agent.records.tiled_client import table_columns
 
@@ -44,6 +48,41 @@ def test_runs_are_found_by_what_they_are_for_and_read(tiled_uri, measured):
     assert head is not None
     assert (head.attempt, head.shift, head.sample, head.ended) == (2, ident, "a", True)
     assert runs.pattern(head).uid == read_pattern(from_uri(tiled_uri)[second]).uid
+
+
+class Told:
+    """What a follower tells: the uids of the runs that have ended."""
+
+    def __init__(self) -> None:
+        self.uids: list[str] = []
+
+    def began(self, uid: str, start: Mapping[str, Any]) -> None: ...
+
+    def saw(self, uid: str) -> None: ...
+
+    def ended(self, uid: str, start: Mapping[str, Any], stop: Mapping[str, Any]) -> None:
+        self.uids.append(uid)
+
+
+@pytest.mark.slow
+def test_more_runs_than_tiled_shows_at_once(tmp_path):
+    """A day of many short runs before anybody looked: all of them are told of, in their order."""
+    from stored import multiply, write
+
+    folder, axis = tmp_path / "tiled", np.arange(10.0, 12.0, 0.1)
+    with EmbeddedTiled(folder, start_timeout=400.0) as tiled:
+        write(from_uri(tiled.uri), Pattern(axis, np.full(axis.size, 9.0), Radiation(1.5406), raw_counts=True))
+    uids = multiply(folder, 620)
+    told = Told()
+    with EmbeddedTiled(folder, start_timeout=400.0) as tiled:
+        assert [head.uid for head in Runs(tiled.uri).newest(610)] == uids[::-1][:610]
+        follower = Follower(tiled.uri, told, since=0.0)
+        follower.start()
+        until = time.monotonic() + 200.0
+        while len(told.uids) < len(uids) and time.monotonic() < until:
+            time.sleep(0.1)
+        follower.close()
+    assert sorted(told.uids) == sorted(uids)
 
 
 def test_columns_come_together_and_as_they_were_measured(engine, tiled_uri):
