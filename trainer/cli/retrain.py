@@ -47,6 +47,9 @@ def retrain(
     patterns: Annotated[int, typer.Option(min=1, help="Patterns to train on.")] = 60_000,
     batch: Annotated[int, typer.Option(min=1, help="Patterns a step.")] = 64,
     lr: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 3e-4,
+    keep: Annotated[
+        float, typer.Option(help="Share of the champion's weights in the average with the trained ones.")
+    ] = 0.5,
     calibration_share: Annotated[
         float, typer.Option(help="Share of the compounds that calibrate and judge.")
     ] = 0.4,
@@ -105,6 +108,7 @@ def retrain(
         patterns=patterns,
         batch=batch,
         lr=lr,
+        keep=keep,
         share=calibration_share,
         least_evidence=least_evidence,
         prior=prior,

@@ -100,13 +100,13 @@ def _card(
     promotion: dict[str, Any],
 ) -> Card:
     """The trained card with a calibration on all that judged, a novelty reference, and the gates."""
-    old = read_card(folder / "champion.json")
+    old, elsewhere = read_card(folder / "champion.json"), request.challenger is not None
     card, fitted = challenger.card, mine.fitted
     count = len(set(patterns.compounds))
     recent = promotion["figures"]["recent"]
     bundle = folder / "bundle.npz"
     novelty = card.novelty
-    if bundle.is_file() and request.challenger is None:
+    if bundle.is_file() and not elsewhere:
         novelty = novelty_of(challenger, bundle)
     chemistry = old.composition if _same_features(old, card) else None
     if chemistry is not None and card.weights_sha256 != old.weights_sha256:
@@ -114,7 +114,8 @@ def _card(
     return replace(
         card,
         name=f"{old.name.partition('+')[0]}+{folder.name}",
-        description=f"{old.name} ({old.hash}), trained further on verified runs of one or a few instruments.",
+        description=f"{old.name} ({old.hash}), trained further on verified runs of one or a few instruments"
+        + (f", averaged with {request.keep:g} of its weights." if request.keep and not elsewhere else "."),
         calibration=fitted.calibration,
         calibrated_on=f"{len(patterns.labels)} patterns of {count} compounds: verified runs"
         + (" and the benchmark" if (~patterns.recent).any() else ""),

@@ -50,7 +50,8 @@ class Request:
     beside them. corpus: of `eg-train prepare`. champion: name, card or promoted folder; "": what `promoted`
     says, "default" where it says nothing yet. challenger: a card to be judged in place of a trained one.
     data: folder of the frozen benchmark. ray, workers, threads, storage: as for `eg-train fit`.
-    patterns, batch, lr: of the fine-tuning. share: of the compounds that calibrate and judge.
+    patterns, batch, lr: of the fine-tuning. keep: share of the champion in the average of both networks'
+    weights. share: of the compounds that calibrate and judge.
     least_evidence: of the fit alone, for a run to count as verified. checkpoint_seconds: between two states.
     """
 
@@ -73,6 +74,7 @@ class Request:
     patterns: int = 60_000
     batch: int = 64
     lr: float = 3e-4
+    keep: float = 0.5
     share: float = 0.4
     least_evidence: float = 0.9
     prior: str = "mineral"
@@ -85,6 +87,8 @@ class Request:
             raise BadInput("--patterns, --batch, --lr and --checkpoint-seconds must be greater than 0.")
         if not (0.0 < self.share < 1.0 and 0.0 < self.least_evidence < 1.0):
             raise BadInput("--calibration-share and --least-evidence must lie between 0 and 1.")
+        if not 0.0 <= self.keep < 1.0:
+            raise BadInput("--keep is a share of the champion's weights: give 0 to less than 1.")
 
     @property
     def promoted_folder(self) -> Path:
@@ -109,6 +113,7 @@ class Request:
                     "patterns",
                     "batch",
                     "lr",
+                    "keep",
                     "share",
                     "least_evidence",
                     "prior",

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from eg_agent.errors import BadInput, EgAgentError
 from eg_agent.model.checkpoint import find_checkpoint, read_card
+from eg_agent.ray_session import require_ray
 from simulators.corpus import Corpus
 from trainer.config import Budget, OptimConfig, ScheduleConfig, TrainConfig
 from trainer.data import CURRICULA
 from trainer.loss import light
+from trainer.retrain.averaging import averaged
 from trainer.retrain.bundle import CURRICULUM, write_bundle
 from trainer.retrain.focus import focused
 from trainer.retrain.recent import Recent
@@ -48,7 +50,8 @@ def tuning_config(request: Request, champion: Path) -> TrainConfig:
 
 
 def fine_tuned(request: Request, folder: Path, train: Recent, judge: Recent, console: Console) -> Path | None:
-    """Card of the fine-tuned network, from the round's folder or trained now; None when asked to stop.
+    """Card of the network that was trained further and averaged with its champion (`averaged`), from the
+    round's folder or trained now; None when asked to stop.
 
     Raises BadInput when Ray is away or goes away: what was stored stays, and the same call goes on.
     """
@@ -56,9 +59,10 @@ def fine_tuned(request: Request, folder: Path, train: Recent, judge: Recent, con
     from trainer.fit import Request as FitRequest
 
     done = folder / "run" / "checkpoint.json"
-    if done.is_file():
-        return done
     champion = find_checkpoint(folder / "champion.json")
+    if done.is_file():
+        return averaged(champion, done, request.keep, folder / "averaged.json")
+    require_ray()  # before any thread imports it, as it reads its settings then
     bundle = folder / "bundle.npz"
     if not bundle.is_file():
         _bundle(request, bundle, champion, train, judge, console)
@@ -79,7 +83,9 @@ def fine_tuned(request: Request, folder: Path, train: Recent, judge: Recent, con
         ) from error
     finally:
         watching.set()
-    return None if end["interrupted"] else done
+    if end["interrupted"]:
+        return None
+    return averaged(champion, done, request.keep, folder / "averaged.json")
 
 
 def _watch(ended: threading.Event) -> None:
