@@ -44,7 +44,7 @@ def reproduce(
         str | None,
         typer.Option(
             help="What variants start from: cpu-hybrid (default), or desk, a third of its cost. For xxact "
-            "the size of its runs: core (default), night or gpu."
+            "the size of its runs: core (default), long, night or gpu."
         ),
     ] = None,
     only: Annotated[

@@ -32,10 +32,12 @@ class Setting:
     views: int = 1
 
 
-#: "core": about an hour of one core for all runs; "night": of two cores; "gpu": half an hour of one GPU.
+#: "core": about an hour of one core for all runs, "long": half an hour of one for each; "night": a larger
+#: network, of two cores; "gpu": half an hour of one GPU for all.
 SETTINGS = {
     "tiny": Setting("tiny", 1_024, 512, 32, 1e-3),
     "core": Setting("small", 120_000, 60_000, 64, 2e-3),
+    "long": Setting("small", 1_500_000, 600_000, 64, 2e-3),
     "night": Setting("cpu", 1_200_000, 600_000, 64, 7e-4),
     "gpu": Setting("gpu", 3_000_000, 3_000_000, 512, 1e-3, views=4),
 }
@@ -106,6 +108,9 @@ VARIANTS: dict[str, _Variant] = {
     "composition-energy": lambda base, _: replace(base, weights=_ENERGY, inputs="composition"),
     "both-system-all": lambda base, _: replace(base, weights=_SYSTEM, rows="all"),
     "xrd-system-all": lambda base, _: replace(base, weights=_SYSTEM, rows="all", inputs="xrd"),
+    "composition-system-all": lambda base, _: replace(
+        base, weights=_SYSTEM, rows="all", inputs="composition"
+    ),
     "both-stage2": lambda base, at: replace(base, patterns="stage2", views=at.views),
     "xrd-stage2": lambda base, at: replace(base, patterns="stage2", views=at.views, inputs="xrd"),
     # One network for any input: the shipped checkpoint is made of it. What compositions say is learned
@@ -149,6 +154,7 @@ ORDER = (
     "xrd-system-all",
     "both-gap",
     "both-system",
+    "composition-system-all",
 )
 
 

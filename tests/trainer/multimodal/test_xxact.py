@@ -258,7 +258,7 @@ def test_runs_of_the_tables_can_be_made():
         if config.begin_from:  # what a run begins from is made before it, with the same seed
             assert config.begin_from.endswith(f"-s{run.seed}")
             assert order.index(config.begin_from.rpartition("-s")[0]) < order.index(run.variant)
-    for name in ("core", "night", "gpu"):
+    for name in ("core", "long", "night", "gpu"):
         config_of_run(XxactRun("both"), setting(name))
     for wrong in (
         lambda: setting("huge"),
