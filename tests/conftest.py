@@ -47,19 +47,28 @@ def tiled_uri() -> str:
 
 
 @pytest.fixture(scope="session")
-def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with random weights (fast, and it exists without the shipped one), saved as any is."""
+def random_network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Path]:
+    """Saves a small network with random weights, as any is saved: (name, seed) to its card."""
     import torch
 
     from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
 
-    torch.manual_seed(7)
-    config = NetworkConfig(
-        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
-    )
-    path = tmp_path_factory.mktemp("checkpoint") / "random.json"
-    save_checkpoint(path, Network(config), Card("random", config, tuple([-math.log(99.0)] * 99)))
-    return path
+    def saved(name: str, seed: int) -> Path:
+        torch.manual_seed(seed)
+        config = NetworkConfig(
+            length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
+        )
+        path = tmp_path_factory.mktemp("checkpoint") / f"{name}.json"
+        save_checkpoint(path, Network(config), Card(name, config, tuple([-math.log(99.0)] * 99)))
+        return path
+
+    return saved
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(random_network: Callable[[str, int], Path]) -> Path:
+    """A small network that is fast, and exists without the shipped one."""
+    return random_network("random", 7)
 
 
 @pytest.fixture

@@ -3,33 +3,17 @@ broken, and goes back; each row of the ledger says which checkpoint answered."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import bluesky.plans as bp
 import pytest
 
 from eg_agent.agent import Agent
-from eg_agent.model import Card, Network, NetworkConfig, save_checkpoint
 from eg_agent.model.promoted import Promoted
 from eg_agent.records import DecisionRow, NoteRow, read_ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def saved(folder: Path, seed: int) -> Path:
-    import torch
-
-    torch.manual_seed(seed)
-    config = NetworkConfig(
-        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
-    )
-    path = folder / f"seed-{seed}.json"
-    save_checkpoint(path, Network(config), Card(f"seed-{seed}", config, tuple([-math.log(99.0)] * 99)))
-    return path
-
-
-def test_without_a_restart(tmp_path, engine, random_checkpoint):
+def test_without_a_restart(tmp_path, engine, random_checkpoint, random_network):
     from beamline import TraceDetector
 
     promoted = Promoted(tmp_path / "promoted")
@@ -50,9 +34,9 @@ def test_without_a_restart(tmp_path, engine, random_checkpoint):
 
     try:
         measure()
-        second = promoted.promote(saved(tmp_path, 2), "better on recent runs")
+        second = promoted.promote(random_network("seed-2", 2), "better on recent runs")
         measure()
-        third = promoted.promote(saved(tmp_path, 3))
+        third = promoted.promote(random_network("seed-3", 3))
         weights = promoted.card(third).with_suffix(".safetensors")
         weights.write_bytes(weights.read_bytes()[:-1])
         measure()

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from pathlib import Path
 
 import pytest
 
 from eg_agent.errors import BadInput
-from eg_agent.model import Card, Classifier, Network, NetworkConfig, read_card, save_checkpoint
+from eg_agent.model import Classifier, read_card
 from eg_agent.model.checkpoint import find_checkpoint
 from eg_agent.model.promoted import POINTER, Promoted
 
 
-def another(folder: Path, seed: int) -> Path:
-    """A small network of its own."""
-    import torch
-
-    torch.manual_seed(seed)
-    config = NetworkConfig(
-        length=1024, width=32, depth=1, heads=2, stem_widths=(8, 16, 32), stem_blocks=(0, 0, 0)
-    )
-    path = folder / f"seed-{seed}.json"
-    save_checkpoint(path, Network(config), Card(f"seed-{seed}", config, tuple([-math.log(99.0)] * 99)))
-    return path
-
-
-def test_promoting_going_back_and_forth(tmp_path, random_checkpoint):
-    second = another(tmp_path, 2)
+def test_promoting_going_back_and_forth(tmp_path, random_checkpoint, random_network):
+    second = random_network("seed-2", 2)
     promoted = Promoted(tmp_path / "promoted")
     with pytest.raises(BadInput, match="holds no promoted checkpoint"):
         promoted.pointer()
@@ -51,11 +36,11 @@ def test_promoting_going_back_and_forth(tmp_path, random_checkpoint):
     assert Classifier.load(promoted.folder).card.name == "seed-2"
 
 
-def test_what_does_not_load_is_not_promoted(tmp_path, random_checkpoint):
+def test_what_does_not_load_is_not_promoted(tmp_path, random_checkpoint, random_network):
     promoted = Promoted(tmp_path / "promoted")
     first = promoted.promote(random_checkpoint)
     before = (promoted.folder / POINTER).read_bytes()
-    broken = another(tmp_path, 3)
+    broken = random_network("seed-3", 3)
     weights = broken.with_suffix(".safetensors")
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(BadInput, match="do not belong to their card or are damaged"):
