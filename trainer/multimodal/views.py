@@ -130,6 +130,21 @@ def clean_view(
     return View(root)
 
 
+def stretched(intensity_BL: Tensor, factor_B: Tensor, grid: Grid) -> Tensor:
+    """Patterns of lattices that are larger by factor_B: every line where Bragg's law puts it then.
+
+    What comes in from beyond the grid was not simulated and is zero; heights stay as they were.
+    """
+    x = torch.from_numpy(np.array(grid.two_theta, dtype=np.float32)).to(intensity_BL.device)
+    step = (grid.two_theta_max - grid.two_theta_min) / (grid.length - 1)
+    sine = (0.5 * x.deg2rad()).sin() * factor_B[:, None]
+    place = (2.0 * sine.clamp(max=1.0).asin().rad2deg() - grid.two_theta_min) / step
+    left = place.floor().long().clamp(0, grid.length - 2)
+    beside = place - left
+    found = intensity_BL.gather(1, left) * (1 - beside) + intensity_BL.gather(1, left + 1) * beside
+    return torch.where((place >= 0) & (place <= grid.length - 1), found, 0.0)
+
+
 def partial(view: View, grid: Grid) -> View:
     """A view of which nothing outside PARTIAL was measured."""
     x = torch.from_numpy(np.array(grid.two_theta, dtype=np.float64))

@@ -36,7 +36,9 @@ class XxactTrain:
     for one network that answers for all three. objective: of the loss. weights: of its parts.
     rows: "labelled" (formation energy known), "all", or "half", half of each batch labelled.
     share: of the training formulas. patterns: "clean", "stage2", or "mixed", half of each
-    (stage 2 with cut ranges). views: how many stage-2 patterns of each structure are made.
+    (stage 2 with cut ranges). stretch, contrast: of clean patterns, each time another: the lattice larger or
+    smaller by up to this share, and ln of a power of the intensities up to this.
+    views: how many stage-2 patterns of each structure are made.
     samples: the budget. batch: a step, over all workers. lr: peak of AdamW (0.9, 0.98), after `warmup`
     (share of the steps) falling as a cosine (arXiv:2507.01054). weight_decay: on matrices. clip: of the
     gradient's norm. masked_share: of the tokens (5 % in the paper).
@@ -54,6 +56,8 @@ class XxactTrain:
     rows: Literal["labelled", "all", "half"] = "labelled"
     share: float = 1.0
     patterns: Literal["clean", "stage2", "mixed"] = "clean"
+    stretch: float = 0.0
+    contrast: float = 0.0
     views: int = 1
     samples: int = 200_000
     batch: int = 64
@@ -72,6 +76,12 @@ class XxactTrain:
             raise BadInput("share, masked_share and warmup of a run lie between 0 and 1.")
         if min(self.samples, self.batch, self.judged_every, self.views) < 1:
             raise BadInput("samples, batch, judged_every and views of a run are at least 1.")
+        if not 0.0 <= self.stretch < 0.5 or not 0.0 <= self.contrast < 2.0:
+            raise BadInput("stretch of a run lies between 0 and 0.5, contrast between 0 and 2.")
+        if (self.stretch or self.contrast) and self.patterns != "clean":
+            raise BadInput(
+                "stretch and contrast are for clean patterns: stage 2 strains its crystals itself."
+            )
         if self.objective != "properties" and self.inputs != "both":
             raise BadInput("pretraining needs both inputs.")
 

@@ -7,7 +7,7 @@ takes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.composition import Chemistry
 from eg_agent.model.xxact import Scale, Xxact
 from trainer.multimodal.materials import TEST, TRAIN, VALIDATION, Materials
-from trainer.multimodal.views import View, condition, kept
+from trainer.multimodal.views import View, condition, kept, stretched
 from trainer.multimodal.xxact_config import XxactTrain
 from trainer.multimodal.xxact_loss import Labels
 
@@ -79,9 +79,15 @@ class XxactData:
         )
         mine = slice(first, first + count)
         device = self.train.device
-        return self.of_rows(
+        found = self.of_rows(
             self.train[place[mine].to(device)], noisy[mine].to(device), which[mine].to(device)
         )
+        if not (config.stretch or config.contrast):
+            return found
+        scale, power = (2.0 * torch.rand(2, batch, generator=generator) - 1.0)[:, mine].to(device)
+        shown = stretched(found.intensity_BL, (config.stretch * scale).exp(), config.network.grid)
+        shown = shown / shown.amax(1, keepdim=True).clamp(min=1e-6)
+        return replace(found, intensity_BL=shown.pow((config.contrast * power).exp()[:, None]))
 
     def of_rows(self, rows: Tensor, noisy: Tensor | None = None, which: Tensor | None = None) -> Sample:
         """The structures of those rows; clean patterns where not `noisy`, otherwise of view `which`."""

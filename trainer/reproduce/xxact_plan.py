@@ -108,6 +108,9 @@ VARIANTS: dict[str, _Variant] = {
     "composition-energy": lambda base, _: replace(base, weights=_ENERGY, inputs="composition"),
     "both-system-all": lambda base, _: replace(base, weights=_SYSTEM, rows="all"),
     "xrd-system-all": lambda base, _: replace(base, weights=_SYSTEM, rows="all", inputs="xrd"),
+    "both-system-varied": lambda base, _: replace(
+        base, weights=_SYSTEM, rows="all", stretch=0.03, contrast=0.3
+    ),
     "composition-system-all": lambda base, _: replace(
         base, weights=_SYSTEM, rows="all", inputs="composition"
     ),
@@ -155,6 +158,7 @@ ORDER = (
     "both-gap",
     "both-system",
     "composition-system-all",
+    "both-system-varied",
 )
 
 

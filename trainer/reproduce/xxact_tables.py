@@ -108,6 +108,8 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         ("both, crystal system alone", "both-system"),
         ("both, crystal system alone, of all structures", "both-system-all"),
         ("pattern only, crystal system alone, of all structures", "xrd-system-all"),
+        ("composition only, crystal system alone, of all structures", "composition-system-all"),
+        ("both, the same, lattices and heights varied a little each time", "both-system-varied"),
         ("any input, half of the patterns of stage 2, begun from composition only", "any"),
     )
     rows, found = [], {}
@@ -127,7 +129,14 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         )
     steps = [
         _step(runs, found[a], found[b], f"{a} against {b}")
-        for a, b in (("both", "composition"), ("both", "xrd"), ("both-energy", "composition-energy"))
+        for a, b in (
+            ("both", "composition"),
+            ("both", "xrd"),
+            ("both-energy", "composition-energy"),
+            ("both-system-all", "composition-system-all"),
+            ("both-system-all", "xrd-system-all"),
+            ("both-system-varied", "both-system-all"),
+        )
         if a in found and b in found
     ]
     if "any" in found:
