@@ -38,8 +38,8 @@ from eg_agent.records.tiled_client import denied
 
 _log = logging.getLogger(__name__)
 
-#: Seconds without anything new after which the queue is asked less often.
-_STILL = 10.0
+#: Seconds without anything new after which the queue is asked less often, and seldom.
+_STILL, _LONG_STILL = 10.0, 60.0
 
 _STATUS = {"success": "done", "abort": "aborted"}
 
@@ -128,9 +128,9 @@ class QueueLoop:
             return 1.0
         watching = self._watch is not None and self._watch.alive
         if self.book.open():
-            # A long exposure, a queue locked over night: Tiled wakes it, the queue may wait a second.
-            still = watching and time.monotonic() - self._moved > _STILL
-            return 1.0 if still else 0.3
+            # A long exposure, a queue locked over night: Tiled wakes it, the queue may wait a second or two.
+            still = time.monotonic() - self._moved if watching else 0.0
+            return 2.0 if still > _LONG_STILL else 1.0 if still > _STILL else 0.3
         return 2.0 if watching else 0.5
 
     # One step.
