@@ -78,7 +78,7 @@ class XxactTrain:
             raise BadInput("samples, batch, judged_every and views of a run are at least 1.")
         if not 0.0 <= self.stretch < 0.5 or not 0.0 <= self.contrast < 2.0:
             raise BadInput("stretch of a run lies between 0 and 0.5, contrast between 0 and 2.")
-        if (self.stretch or self.contrast) and self.patterns != "clean":
+        if (self.stretch or self.contrast) and self.patterns == "stage2":
             raise BadInput(
                 "stretch and contrast are for clean patterns: stage 2 strains its crystals itself."
             )

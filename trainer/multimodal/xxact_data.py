@@ -84,7 +84,8 @@ class XxactData:
         )
         if not (config.stretch or config.contrast):
             return found
-        scale, power = (2.0 * torch.rand(2, batch, generator=generator) - 1.0)[:, mine].to(device)
+        by = (2.0 * torch.rand(2, batch, generator=generator) - 1.0) * ~noisy
+        scale, power = by[:, mine].to(device)
         shown = stretched(found.intensity_BL, (config.stretch * scale).exp(), config.network.grid)
         shown = shown / shown.amax(1, keepdim=True).clamp(min=1e-6)
         return replace(found, intensity_BL=shown.pow((config.contrast * power).exp()[:, None]))

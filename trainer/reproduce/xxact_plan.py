@@ -121,6 +121,17 @@ VARIANTS: dict[str, _Variant] = {
     "any": lambda base, at: replace(
         base, inputs="any", patterns="mixed", views=at.views, begin_from="composition"
     ),
+    # For longer budgets: every other structure has no energy, and clean patterns are never twice alike.
+    "any-varied": lambda base, at: replace(
+        base,
+        inputs="any",
+        patterns="mixed",
+        views=at.views,
+        rows="half",
+        stretch=0.03,
+        contrast=0.3,
+        begin_from="composition",
+    ),
 }
 
 #: The order in which runs are made: what tells most first.
@@ -159,6 +170,7 @@ ORDER = (
     "both-system",
     "composition-system-all",
     "both-system-varied",
+    "any-varied",
 )
 
 
