@@ -11,18 +11,22 @@ import math
 import tempfile
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eg_agent.errors import BadPattern, EgAgentError
+from eg_agent.chemistry.metadata import told
+from eg_agent.errors import BadInput, BadPattern, EgAgentError
 from eg_agent.identify.identification import Identification
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.records.ledger import for_record
 from eg_agent.records.run_data import NotAPattern
 from eg_agent.records.runs import RunHead, Runs, TiledAway
+
+if TYPE_CHECKING:
+    from eg_agent.identify import Identifier
 
 #: Runs that are read ahead of the one that is identified.
 AHEAD = 4
@@ -127,9 +131,7 @@ class Reader:
             return bare_row(head, verdict, reason) | {"reading_seconds": round(reading, 5)}
         began = time.perf_counter()
         try:
-            found = for_record(self._identifier.identify(pattern, head.cell))
-        except EgAgentError:  # the cell in the metadata is none
-            found = for_record(self._identifier.identify(pattern))
+            found = for_record(identified(self._identifier, pattern, head))
         except Exception as error:
             return bare_row(head, FAILED, f"{type(error).__name__}: {error}")
         if self._entries is not None and found.verdict != "refused":
@@ -137,6 +139,33 @@ class Reader:
         row = row_of(head, pattern, found)
         row |= {"reading_seconds": round(reading, 5), "seconds": round(time.perf_counter() - began, 5)}
         return row
+
+
+def identified(identifier: Identifier, pattern: Pattern, head: RunHead) -> Identification:
+    """The answer for a run with the cell and the chemistry of its metadata, as far as they can be used.
+
+    What cannot be used is said at the end of the reason.
+    """
+    composition, unused = None, []
+    try:
+        composition = told(head.start)
+    except BadInput as error:
+        unused.append(f"the run's composition is not used: {error}")
+    tries, failed = [(head.cell, composition)], BadInput("nothing was tried.")
+    if composition is not None:
+        tries += [(head.cell, None), (None, composition)]
+    for cell, chemistry in [*tries, (None, None)]:
+        try:
+            found = identifier.identify(pattern, cell, chemistry)
+        except BadInput as error:
+            failed = error
+            continue
+        if cell != head.cell:
+            unused.append(f"the run's cell is not used: {failed}")
+        if chemistry != composition:
+            unused.append(f"the run's composition is not used: {failed}")
+        return replace(found, reason="; ".join([found.reason.rstrip("."), *unused])) if unused else found
+    raise failed
 
 
 def bare_row(head: RunHead, verdict: str, reason: str) -> dict[str, Any]:
