@@ -118,6 +118,7 @@ def reproduce_xxact(
         typer.echo("\n".join(as_lines(found)))
     else:
         command = f"eg-train reproduce xxact --out RUNS --corpus MATERIALS --reference {reference}"
+        command += "".join(f" --only {name}" for name in only)
         write_xxact_page(page, found, f"{command} --page {page.name}", pictures)
         typer.echo(f"wrote {page}")
     if not done:
