@@ -186,7 +186,9 @@ class Follower:
 
     def _step(self) -> None:
         if self._runs is None:
-            self._runs = Runs(self._uri)
+            from eg_agent.records.light_client import connect_lightly
+
+            self._runs = Runs(connect_lightly(self._uri))
         if self._root is None or not self._root.alive:
             self._root = Stream(self._runs.client, self._heard, replay=False)
         told, self._told = self._told, False

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from eg_agent.errors import EgAgentError
 from eg_agent.records.ledger import DecisionRow
 from eg_agent.records.runs import TiledAway
-from eg_agent.records.tiled_client import connect, redacted
+from eg_agent.records.tiled_client import redacted
 from eg_agent.values import to_dict
 
 #: The specification of an entry, and of the container that holds them.
@@ -148,10 +148,12 @@ class Identifications:
         if self._container is None:
             from tiled.structures.core import Spec
 
-            node = self._tiled if not isinstance(self._tiled, str) else connect(self._tiled)
+            from eg_agent.records.light_client import connect_lightly, lightened
+
+            node = connect_lightly(self._tiled)
             parts = self._path.strip("/").split("/")
             if self._path.startswith("/"):
-                node = _root(node)
+                node = lightened(_root(node))
             for n, part in enumerate(parts, 1):
                 specs = [Spec(CONTAINER_SPEC, SPEC_VERSION)] if n == len(parts) else None
                 there = node.get(part)
@@ -214,8 +216,10 @@ def _fill(entry: Any, row: DecisionRow) -> None:
 
 def _write(entry: Any, name: str, values: npt.NDArray[np.float64]) -> None:
     """An array of an entry, again where a crash left one without its numbers."""
+    from eg_agent.records.light_client import write_small_array
+
     try:
-        entry.write_array(values, key=name, dims=["extinction_group"])
+        write_small_array(entry, name, values, ["extinction_group"])
     except Exception as error:
         if _status(error) != 409:
             raise
