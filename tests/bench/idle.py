@@ -1,6 +1,7 @@
 """`python tests/bench/idle.py [--what PART ...] [--seconds 300] [--json]`: what an agent takes when idle.
 
 idle      it acts on a shift, every run is answered, nothing is queued
+worked    the same after it has measured and answered a sample, and written its entries into Tiled
 waiting   a decision is open and cannot be carried out: the queue is locked, for hours perhaps
 standby   another agent acts
 away      Tiled is away
@@ -29,6 +30,11 @@ if __name__ == "__main__":
 
 #: A shift that answers what others measure, and one that has a first scan to queue.
 _IDLE = '[shift]\nname = "idle"\nanswer = "all"\n[limits]\ntwo_theta = [5.0, 90.0]\n'
+_WORKED = (
+    '[shift]\nname = "worked"\nsamples = ["scheelite"]\nstep = 0.05\n'
+    "[shift.cells]\nscheelite = [5.2438, 5.2438, 11.3757, 90.0, 90.0, 90.0]\n"
+    "[limits]\ntwo_theta = [15.0, 60.0]\nmax_repeats = 2\n"
+)
 _WAITING = '[shift]\nname = "waiting"\nsamples = ["scheelite"]\n[limits]\ntwo_theta = [5.0, 90.0]\n'
 
 
@@ -105,6 +111,11 @@ def measure(what: list[str], seconds: float) -> dict[str, Any]:
 
         if "idle" in what:
             found["idle"] = of_agent(idle, "idle", acts)
+        if "worked" in what:
+            worked = facility.settings(_WORKED, "worked.toml")
+            found["worked"] = of_agent(
+                worked, "worked", lambda health: health["finished"] and not health["identifications_wait"]
+            )
         if "waiting" in what:
             facility.manager.ask("lock", environment=False, queue=True, user="ada", lock_key="of-ada")
             found["waiting"] = of_agent(waiting, "waiting", lambda health: "lock" in health["waiting"])
@@ -130,7 +141,7 @@ def main() -> None:
     """Measure, and print a line for each part or one JSON object."""
     from tests.bench.telling import positive, tell
 
-    parts = ("idle", "waiting", "standby", "away")
+    parts = ("idle", "worked", "waiting", "standby", "away")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--what", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seconds", type=positive, default=300.0)
