@@ -10,7 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,25 @@ def require_ray() -> None:
     """Raise MissingExtra where Ray is not installed."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # `ray start` asks for a token wherever there is one, and a driver has to be told that it does; one that
-    # sends it to a cluster that asks for none is let in, too.
-    if _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray.train
         import ray.tune  # noqa: F401 - both belong to the extra
     except ImportError as error:
         raise MissingExtra("--ray", "train") from error
+
+
+def _send_token() -> None:
+    """Have Ray send its token where there is one: `ray start` asks for it then, and a driver has to be told.
+
+    A cluster that asks for none lets in who sends it. A Ray that is started here sees to it itself.
+    """
+    if "RAY_AUTH_MODE" in os.environ or not _has_token():
+        return
+    os.environ["RAY_AUTH_MODE"] = "token"
+    with suppress(ImportError, AttributeError):  # the mode was read when Ray was imported
+        from ray._raylet import Config
+
+        Config.initialize("")
 
 
 def _has_token() -> bool:
@@ -76,6 +86,7 @@ def connected(address: str, *, cpus: int = 1, object_store: int = OBJECT_STORE) 
             _start(max(cpus, os.cpu_count() or 1), object_store, quiet)
         else:
             check_address(address)
+            _send_token()
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         ray.shutdown()
