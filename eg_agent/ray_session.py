@@ -53,7 +53,7 @@ def _send_token() -> None:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     with suppress(ImportError, AttributeError):  # the mode was read when Ray was imported
-        from ray._raylet import Config
+        from ray._raylet import Config  # pyright: ignore[reportAttributeAccessIssue]
 
         Config.initialize("")
 
