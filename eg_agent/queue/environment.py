@@ -19,7 +19,11 @@ _OVER = ("executing_queue", "idle", "idle")
 
 
 class Environment:
-    """The environment behind one RE Manager. start_owed: whether what was done here stopped the queue."""
+    """The environment behind one RE Manager.
+
+    start_owed: whether the queue stands still by what this agent did (another environment, an item taken
+    out) or by a failure that it may go on after: then the agent starts it, whose item ever is first.
+    """
 
     def __init__(
         self, settings: QueueSettings, manager: QueueManager, ledger: SharedLedger, state: LoopState

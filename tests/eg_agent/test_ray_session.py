@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ def head(home: Path, port: int, mode: str) -> Iterator[str]:
         start_new_session=True,
     )
     try:
+        started(home / "ray.log")
         yield f"127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -57,20 +59,16 @@ def head(home: Path, port: int, mode: str) -> Iterator[str]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def connect(home: Path, address: str, wait: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run a task there from another process, once somebody listens."""
-    import socket
-    import time
-
-    name, _, port = address.rpartition(":")
+def started(log: Path, wait: float = 120.0) -> None:
+    """Wait until a head says that it is up."""
     until = time.monotonic() + wait
-    while time.monotonic() < until:
-        try:
-            socket.create_connection((name, int(port)), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.5)
-    time.sleep(5.0)  # its node registers itself a little later
+    while "Ray runtime started" not in log.read_text():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
+
+
+def connect(home: Path, address: str) -> subprocess.CompletedProcess[str]:
+    """Run a task there from another process."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
     return subprocess.run(
         [sys.executable, "-c", CONNECT, address],

@@ -117,7 +117,7 @@ VARIANTS: dict[str, _Variant] = {
     ),
     "both-stage2": lambda base, at: replace(base, patterns="stage2", views=at.views),
     "xrd-stage2": lambda base, at: replace(base, patterns="stage2", views=at.views, inputs="xrd"),
-    # One network for any input: the shipped checkpoint is made of it. What compositions say is learned
+    # One network for any input, as the shipped checkpoint is. What compositions say is learned
     # first, where a sample costs a third.
     "any": lambda base, at: replace(
         base, inputs="any", patterns="mixed", views=at.views, begin_from="composition"

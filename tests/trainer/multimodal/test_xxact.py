@@ -195,11 +195,37 @@ def short(**changes) -> XxactTrain:
     return XxactTrain(**{**settings, **changes})
 
 
+@pytest.mark.parametrize("patterns", ["clean", "mixed"])
+def test_clean_patterns_vary_and_those_of_stage_2_do_not(made, patterns):
+    """Whoever makes which part of a batch, it is the same batch, of the same structures."""
+    plain = short(patterns=patterns)
+    data = open_xxact(made, plain, CPU)
+    varied, half = replace(plain, stretch=0.03, contrast=0.3), plain.batch // 2
+    cut = torch.zeros(0)
+    for step in range(4):
+        before, after = (data.sample(config, step, 0, plain.batch) for config in (plain, varied))
+        torch.testing.assert_close(after.labels.system_B, before.labels.system_B)
+        parts = [data.sample(varied, step, at, half).intensity_BL for at in (0, half)]
+        torch.testing.assert_close(torch.cat(parts), after.intensity_BL[: 2 * half])
+        away = (after.intensity_BL - before.intensity_BL).abs().amax(1)
+        if patterns == "clean":
+            assert (away > 0.02).float().mean() > 0.8
+        else:  # a pattern of which a part was not measured is one of stage 2
+            cut = torch.cat([cut, away[~before.coverage_BL.all(1)]])
+    assert patterns == "clean" or (len(cut) > 0 and float(cut.max()) < 0.01)
+
+
+def test_settings_that_vary_what_cannot_be_are_refused():
+    for wrong in ({"patterns": "stage2", "stretch": 0.03}, {"stretch": 0.6}, {"contrast": -1.0}):
+        with pytest.raises(BadInput, match="stretch"):
+            short(**wrong)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"inputs": "any", "patterns": "mixed", "rows": "half"},
+        {"inputs": "any", "patterns": "mixed", "rows": "half", "stretch": 0.03, "contrast": 0.3},
         {"objective": "masked and contrastive", "rows": "all"},
     ],
 )
