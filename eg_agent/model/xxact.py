@@ -31,7 +31,7 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from eg_agent.errors import BadInput
-from eg_agent.model.composition import Chemistry, CompositionConfig, CompositionEncoder
+from eg_agent.model.composition import N_GROUPS, Chemistry, CompositionConfig, CompositionEncoder
 from eg_agent.patterns import Grid
 from eg_agent.values import VALUE_CONFIG
 
@@ -60,7 +60,8 @@ class XxactConfig:
     convolutions stride over `stem_strides` points one after the other, patch in all, with `stem_widths`
     channels between them. width, heads: of all transformers. xrd_depth: blocks over the pattern alone.
     fusion_depth: blocks with cross-attention (12 in the paper). composition_depth: over elements.
-    aligned: dimensions in which the two encoders are compared. dropout: while training.
+    aligned: dimensions in which the two encoders are compared. dropout: while training. symmetry: heads for
+    extinction group and cell, from which training learns more than from the crystal system.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -79,6 +80,7 @@ class XxactConfig:
     composition_depth: int = 2
     aligned: int = 64
     dropout: float = 0.1
+    symmetry: bool = False
 
     def __post_init__(self) -> None:
         if self.length % self.patch:
@@ -128,6 +130,14 @@ class Estimates(NamedTuple):
     energy_B2: Tensor
     gap_B2: Tensor
     system_BS: Tensor
+
+
+class Symmetry(NamedTuple):
+    """What training learns beside `Estimates`. group_BG: logits of the 99 extinction groups. lattice_B4: the
+    cell's edges, shortest first, and its volume, as logarithms, in units of their spread in training."""
+
+    group_BG: Tensor
+    lattice_B4: Tensor
 
 
 class StridedConvolution(nn.Module):
@@ -253,6 +263,8 @@ class Xxact(nn.Module):
         self.xrd_norm, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.energy, self.gap = nn.Linear(width, 2), nn.Linear(width, 2)
         self.system = nn.Linear(width, len(CRYSTAL_SYSTEMS))
+        self.group = nn.Linear(width, N_GROUPS) if config.symmetry else None
+        self.lattice = nn.Linear(width, 4) if config.symmetry else None
         self.rebuilt = nn.Linear(width, config.patch)
         self.align_xrd = nn.Linear(width, config.aligned, bias=False)
         self.align_composition = nn.Linear(width, config.aligned, bias=False)
@@ -332,6 +344,14 @@ class Xxact(nn.Module):
         cls_BD = encoded.tokens_BTD[:, 0].float()
         with torch.autocast(cls_BD.device.type, enabled=False):
             return Estimates(self.energy(cls_BD), self.gap(cls_BD), self.system(cls_BD))
+
+    def symmetry(self, encoded: Encoded) -> Symmetry:
+        """The heads of symmetry, in fp32; BadInput for a network without them."""
+        if self.group is None or self.lattice is None:
+            raise BadInput("this network has no heads for group and lattice.")
+        cls_BD = encoded.tokens_BTD[:, 0].float()
+        with torch.autocast(cls_BD.device.type, enabled=False):
+            return Symmetry(self.group(cls_BD), self.lattice(cls_BD))
 
     def forward(
         self, intensity_BL: Tensor | None, coverage_BL: Tensor | None, given: Chemistry | None

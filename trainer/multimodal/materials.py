@@ -57,11 +57,12 @@ def system_of(space_group: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 @dataclass(frozen=True, eq=False)
 class Materials:
     """n structures. energy: float32 [n] formation energy in eV/atom; gap: float32 [n] band gap in eV; NaN
-    where it is not known."""
+    where it is not known. copies: of the training structures (`trainer.multimodal.copies`), or None."""
 
     corpus: Corpus
     energy: npt.NDArray[np.float32]
     gap: npt.NDArray[np.float32]
+    copies: Corpus | None = None
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -85,11 +86,10 @@ class Materials:
     @cached_property
     def chemistry(self) -> Chemistry:
         """Exact compositions of all."""
-        known = {formula: Composition.of_formula(formula) for formula in set(self.formulas.tolist())}
-        return chemistry([known[f] for f in self.formulas.tolist()])
+        return chemistry_of(self.formulas)
 
     def only(self, rows: npt.NDArray[np.integer]) -> Materials:
-        """Those rows, in their order."""
+        """Those rows, in their order, without copies."""
         return Materials(rows_of(self.corpus, rows), self.energy[rows], self.gap[rows])
 
     def save(self, path: Path) -> None:
@@ -97,6 +97,8 @@ class Materials:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         arrays = {f.name: getattr(self.corpus, f.name) for f in fields(Corpus)}
+        if self.copies is not None:
+            arrays |= {f"copies.{f.name}": getattr(self.copies, f.name) for f in fields(Corpus)}
         with partial.open("wb") as handle:
             np.savez_compressed(handle, **arrays, energy=self.energy, gap=self.gap)
         partial.replace(path)
@@ -107,11 +109,20 @@ class Materials:
         try:
             with np.load(path, allow_pickle=False) as data:
                 corpus = Corpus(**{f.name: data[f.name] for f in fields(Corpus)})
-                return cls(corpus, data["energy"], data["gap"])
+                copies = None
+                if "copies.cell" in data.files:
+                    copies = Corpus(**{f.name: data[f"copies.{f.name}"] for f in fields(Corpus)})
+                return cls(corpus, data["energy"], data["gap"], copies)
         except FileNotFoundError:
             raise BadInput(f"there is no file {path}: make one with eg-train materials.") from None
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
             raise BadInput(f"{path} holds no materials: make it with eg-train materials.") from None
+
+
+def chemistry_of(formulas: npt.NDArray[np.str_]) -> Chemistry:
+    """Exact compositions of reduced formulas [n]."""
+    known = {formula: Composition.of_formula(formula) for formula in set(formulas.tolist())}
+    return chemistry([known[f] for f in formulas.tolist()])
 
 
 def rows_of(corpus: Corpus, rows: npt.NDArray[np.integer]) -> Corpus:

@@ -13,11 +13,12 @@ import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from eg_agent.errors import BadInput
@@ -99,10 +100,27 @@ def smeared(peaks: Peaks, grid: Grid, fwhm: float) -> Tensor:
     beside = place - left
     lines = torch.zeros(len(height), grid.length + 2 * reach, device=height.device)
     lines.scatter_add_(1, left, height * (1 - beside)).scatter_add_(1, left + 1, height * beside)
-    offset = torch.arange(-reach, reach + 1, device=height.device) * step
-    kernel = torch.exp(-4 * math.log(2.0) * (offset / fwhm).square())
-    pattern = F.conv1d(lines[:, None], kernel[None, None])[:, 0]
+    spread = _spread(lines.shape[1], reach, step, fwhm, lines.device)
+    found = torch.fft.irfft(torch.fft.rfft(lines, spread.size) * spread.transform, spread.size)
+    pattern = found[:, reach : reach + grid.length].clamp(min=0.0)
     return pattern / pattern.amax(1, keepdim=True).clamp(min=1e-30)
+
+
+class _Spread(NamedTuple):
+    """Fourier transform of a line's shape over `size` points."""
+
+    size: int
+    transform: Tensor
+
+
+@lru_cache(maxsize=16)
+def _spread(points: int, reach: int, step: float, fwhm: float, device: torch.device) -> _Spread:
+    """A Gaussian cut at `reach` points, for so many points or more: what wraps around is beyond the ends."""
+    size = 1 << (points - 1).bit_length()
+    place = torch.arange(size, device=device)
+    offset = torch.minimum(place, size - place)
+    shape = torch.exp(-4 * math.log(2.0) * (offset * step / fwhm).square())
+    return _Spread(size, torch.fft.rfft(torch.where(offset <= reach, shape, 0.0)))
 
 
 def clean_view(

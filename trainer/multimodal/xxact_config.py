@@ -18,12 +18,15 @@ Objective = Literal["properties", "masked", "contrastive", "masked and contrasti
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the losses. Each of the first three is a task; 0 leaves it out. masked, contrastive: of
-    the two objectives of pretraining."""
+    """Weights of the losses. Each of the first three is a task; 0 leaves it out. group, lattice: extinction
+    group and size of the cell, told beside them in training alone. masked, contrastive: of the two
+    objectives of pretraining."""
 
     energy: float = 4.0
     gap: float = 2.0
     system: float = 1.0
+    group: float = 0.0
+    lattice: float = 0.0
     masked: float = 1.0
     contrastive: float = 0.2
 
@@ -37,7 +40,9 @@ class XxactTrain:
     rows: "labelled" (formation energy known), "all", or "half", half of each batch labelled.
     share: of the training formulas. patterns: "clean", "stage2", or "mixed", half of each
     (stage 2 with cut ranges). stretch, contrast: of clean patterns, each time another: the lattice larger or
-    smaller by up to this share, and ln of a power of the intensities up to this.
+    smaller by up to this share, and ln of a power of the intensities up to this. copies: share of symmetric
+    copies of training structures among the samples (materials made with --copies). strain: of the free axes
+    of clean patterns' cells (standard deviation), each time another.
     views: how many stage-2 patterns of each structure are made.
     samples: the budget. batch: a step, over all workers. lr: peak of AdamW (0.9, 0.98), after `warmup`
     (share of the steps) falling as a cosine (arXiv:2507.01054). weight_decay: on matrices. clip: of the
@@ -58,6 +63,8 @@ class XxactTrain:
     patterns: Literal["clean", "stage2", "mixed"] = "clean"
     stretch: float = 0.0
     contrast: float = 0.0
+    copies: float = 0.0
+    strain: float = 0.0
     views: int = 1
     samples: int = 200_000
     batch: int = 64
@@ -82,8 +89,21 @@ class XxactTrain:
             raise BadInput(
                 "stretch and contrast are for clean patterns: stage 2 strains its crystals itself."
             )
+        if not 0.0 <= self.copies <= 1.0 or not 0.0 <= self.strain <= 0.1:
+            raise BadInput("copies of a run are a share, from 0 to 1; its strain lies between 0 and 0.1.")
+        if self.rendered and (self.patterns != "clean" or self.inputs == "composition"):
+            raise BadInput("copies and strain are for runs that see clean patterns alone.")
+        if self.copies and (self.rows != "all" or self.share < 1.0 or self.objective != "properties"):
+            raise BadInput("copies are for runs on properties of all training structures: rows all, share 1.")
+        if (self.weights.group or self.weights.lattice) and not self.network.symmetry:
+            raise BadInput("weights of group and lattice need a network with heads for them (symmetry).")
         if self.objective != "properties" and self.inputs != "both":
             raise BadInput("pretraining needs both inputs.")
+
+    @property
+    def rendered(self) -> bool:
+        """Whether patterns are made while it trains, each time of another cell."""
+        return self.copies > 0.0 or self.strain > 0.0
 
     @property
     def steps(self) -> int:

@@ -7,6 +7,7 @@ takes.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,10 @@ from torch import Tensor
 from eg_agent.errors import BadInput
 from eg_agent.model.composition import Chemistry
 from eg_agent.model.xxact import Scale, Xxact
-from trainer.multimodal.materials import TEST, TRAIN, VALIDATION, Materials
+from simulators.corpus import Corpus, merge
+from simulators.counter_random import CounterRandom
+from trainer.multimodal.materials import TEST, TRAIN, VALIDATION, Materials, chemistry_of, system_of
+from trainer.multimodal.rendering import Rendered
 from trainer.multimodal.views import View, condition, kept, stretched
 from trainer.multimodal.xxact_config import XxactTrain
 from trainer.multimodal.xxact_loss import Labels
@@ -45,6 +49,8 @@ class XxactData:
     train: rows to train on, in a fixed order; labelled: how many of them, the first, have an energy.
     judged: validation rows with an energy. scales: of energy and gap over the training rows.
     corpus: a name for the record.
+    copies: rows of symmetric copies of training structures, or None. rendered: makes patterns of any rows
+    while training; None where views are all that is shown.
     """
 
     given: Chemistry
@@ -56,6 +62,8 @@ class XxactData:
     judged: Tensor
     scales: tuple[Scale, Scale]
     corpus: str
+    copies: Tensor | None = None
+    rendered: Rendered | None = None
 
     def sample(self, config: XxactTrain, step: int, first: int, count: int) -> Sample:
         """Patterns first .. first + count - 1 of the batch of a step."""
@@ -79,21 +87,45 @@ class XxactData:
         )
         mine = slice(first, first + count)
         device = self.train.device
-        found = self.of_rows(
-            self.train[place[mine].to(device)], noisy[mine].to(device), which[mine].to(device)
-        )
+        rows = self.train[place[mine].to(device)]
+        if self.rendered is not None:
+            found = self._rendered(self.rendered, rows, config, step, mine, generator)
+        else:
+            found = self.of_rows(rows, noisy[mine].to(device), which[mine].to(device))
         if not (config.stretch or config.contrast):
             return found
         by = (2.0 * torch.rand(2, batch, generator=generator) - 1.0) * ~noisy
         scale, power = by[:, mine].to(device)
-        shown = stretched(found.intensity_BL, (config.stretch * scale).exp(), config.network.grid)
-        shown = shown / shown.amax(1, keepdim=True).clamp(min=1e-6)
+        shown = found.intensity_BL
+        if self.rendered is None:
+            shown = stretched(shown, (config.stretch * scale).exp(), config.network.grid)
+            shown = shown / shown.amax(1, keepdim=True).clamp(min=1e-6)
         return replace(found, intensity_BL=shown.pow((config.contrast * power).exp()[:, None]))
+
+    def _rendered(
+        self,
+        rendered: Rendered,
+        rows: Tensor,
+        config: XxactTrain,
+        step: int,
+        mine: slice,
+        generator: torch.Generator,
+    ) -> Sample:
+        """Patterns made now, of those rows or, by chance, of copies."""
+        device = rows.device
+        if self.copies is not None:
+            copied = torch.rand(config.batch, generator=generator)[mine] < config.copies
+            other = torch.randint(len(self.copies), (config.batch,), generator=generator)[mine]
+            rows = torch.where(copied.to(device), self.copies[other.to(device)], rows)
+        number = step * config.batch + torch.arange(mine.start, mine.stop, device=device)
+        given = Chemistry(*(part[rows] for part in self.given))
+        shown = rendered.patterns(rows, CounterRandom(config.seed, number))
+        return Sample(shown, None, given, self.labels.take(rows))
 
     def of_rows(self, rows: Tensor, noisy: Tensor | None = None, which: Tensor | None = None) -> Sample:
         """The structures of those rows; clean patterns where not `noisy`, otherwise of view `which`."""
         given = Chemistry(*(part[rows] for part in self.given))
-        labels = Labels(self.labels.energy_B[rows], self.labels.gap_B[rows], self.labels.system_B[rows])
+        labels = self.labels.take(rows)
         if noisy is None or which is None or not self.noisy:
             assert self.clean is not None, "made where clean patterns are asked for"
             return Sample(*self.clean.take(rows), given, labels)
@@ -144,6 +176,7 @@ def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path
     wanted = materials.part != TEST
     if config.rows == "labelled":
         wanted &= np.isfinite(materials.energy)
+    copies = materials.copies
     materials = materials.only(np.flatnonzero(wanted))
     grid = config.network.grid
     clean: View | None = None
@@ -177,17 +210,49 @@ def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path
     rows = torch.cat([rows[labelled], rows[~labelled]])
     judged = np.flatnonzero((materials.part == VALIDATION) & np.isfinite(materials.energy))
     judged = np.random.default_rng(0).permutation(judged)[:JUDGED]
-    labels = Labels(energy.to(device), gap.to(device), materials.system.to(device))
+    scales = _scale(energy[rows]), _scale(gap[rows])
+    given, corpus = materials.chemistry, materials.corpus
+    if config.copies:
+        if copies is None:
+            raise BadInput(f"{path} holds no copies: make it with eg-train materials --copies 8.")
+        more = chemistry_of(np.array(copies.formulas))
+        given = Chemistry(*(torch.cat(pair) for pair in zip(given, more, strict=True)))
+        corpus = merge([corpus, copies])
+        unknown = torch.full((len(copies),), math.nan)
+        energy, gap = torch.cat([energy, unknown]), torch.cat([gap, unknown])
+    labels = _labels(corpus, energy, gap, rows, device)
     return XxactData(
-        materials.chemistry.to(device),
+        given.to(device),
         labels,
         clean,
         tuple(noisy),
         rows.to(device),
         int(labelled.sum()),
         torch.from_numpy(judged).to(device),
-        (_scale(energy[rows]), _scale(gap[rows])),
+        scales,
         name,
+        torch.arange(len(materials), len(corpus), device=device) if config.copies else None,
+        Rendered(corpus, grid, device, common=config.stretch, axes=config.strain)
+        if config.rendered
+        else None,
+    )
+
+
+def _labels(corpus: Corpus, energy: Tensor, gap: Tensor, rows: Tensor, device: torch.device) -> Labels:
+    """Of all structures of a corpus; rows: those whose cells say what is usual."""
+    edges, angles = corpus.cell[:, :3].astype(np.float64), np.radians(corpus.cell[:, 3:].astype(np.float64))
+    cosine = np.cos(angles)
+    # Of a cell with edges of 1; no cell of a corpus is flat.
+    unit = np.sqrt(np.maximum(1.0 - (cosine**2).sum(1) + 2.0 * cosine.prod(1), 1e-6))
+    size = np.log(np.column_stack([np.sort(edges, axis=1), edges.prod(axis=1) * unit]))
+    usual = size[rows.numpy()]
+    lattice = (size - usual.mean(axis=0)) / np.maximum(usual.std(axis=0), 1e-3)
+    return Labels(
+        energy.to(device),
+        gap.to(device),
+        torch.from_numpy(system_of(corpus.space_group)).to(device),
+        torch.from_numpy(corpus.group.astype(np.int64) - 1).to(device),
+        torch.from_numpy(lattice.astype(np.float32)).to(device),
     )
 
 

@@ -30,6 +30,7 @@ from trainer.multimodal.xxact_loss import (
     hidden_tokens,
     masked_loss,
     properties_loss,
+    symmetry_loss,
 )
 from trainer.state import flatten_optimizer, read_index, read_tensors, restore_optimizer, write_state
 
@@ -74,7 +75,10 @@ class _Losses(nn.Module):
         if self.together:  # workers average all gradients: every part takes part in every loss
             total = total + 0.0 * _everything(network)
         if config.objective == "properties":
-            return total + properties_loss(network.estimates(encoded), sample.labels, self.scales, config)
+            total = total + properties_loss(network.estimates(encoded), sample.labels, self.scales, config)
+            if config.weights.group or config.weights.lattice:
+                total = total + symmetry_loss(network.symmetry(encoded), sample.labels, config)
+            return total
         if hidden_BT is not None:
             masked = masked_loss(network, encoded, sample.intensity_BL, hidden_BT)
             total = total + config.weights.masked * masked

@@ -8,17 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eg_agent.model.xxact import LOG_SCALE, Encoded, Estimates, Scale, Xxact
+from eg_agent.errors import BadInput
+from eg_agent.model.xxact import LOG_SCALE, Encoded, Estimates, Scale, Symmetry, Xxact
 from trainer.multimodal.xxact_config import XxactTrain
 
 
 @dataclass(frozen=True)
 class Labels:
-    """energy_B eV/atom, gap_B eV, NaN where unknown; system_B, index into CRYSTAL_SYSTEMS."""
+    """energy_B eV/atom, gap_B eV, NaN where unknown; system_B, index into CRYSTAL_SYSTEMS.
+
+    group_B: number of the extinction group minus 1. lattice_B4: as in `Symmetry`. None: not looked at.
+    """
 
     energy_B: Tensor
     gap_B: Tensor
     system_B: Tensor
+    group_B: Tensor | None = None
+    lattice_B4: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Labels:
+        """Those of some rows."""
+        group_B = None if self.group_B is None else self.group_B[rows]
+        lattice_B4 = None if self.lattice_B4 is None else self.lattice_B4[rows]
+        return Labels(self.energy_B[rows], self.gap_B[rows], self.system_B[rows], group_B, lattice_B4)
 
 
 def laplace(said_B2: Tensor, label_B: Tensor, scale: Scale) -> Tensor:
@@ -49,6 +61,15 @@ def properties_loss(
     if weights.system:
         total = total + weights.system * F.cross_entropy(said.system_BS, labels.system_B)
     return total
+
+
+def symmetry_loss(said: Symmetry, labels: Labels, config: XxactTrain) -> Tensor:
+    """Weighted sum of what is learned beside the tasks: cross-entropy of the group, mean absolute error of
+    the cell."""
+    if labels.group_B is None or labels.lattice_B4 is None:
+        raise BadInput("these labels say nothing of group and lattice: open the materials for training.")
+    total = config.weights.group * F.cross_entropy(said.group_BG, labels.group_B)
+    return total + config.weights.lattice * (said.lattice_B4 - labels.lattice_B4).abs().mean()
 
 
 def hidden_tokens(count: int, tokens: int, share: float, generator: torch.Generator) -> Tensor:

@@ -32,13 +32,14 @@ class Setting:
     views: int = 1
 
 
-#: "core": about an hour of one core for all runs, "long": half an hour of one for each; "night": a larger
-#: network, of two cores; "gpu": half an hour of one GPU for all.
+#: "core": about an hour of one core for all runs, "long": half an hour of one for each; "night" and "day": a
+#: larger network, of two cores and hours of one for each; "gpu": half an hour of one GPU for all.
 SETTINGS = {
     "tiny": Setting("tiny", 1_024, 512, 32, 1e-3),
     "core": Setting("small", 120_000, 60_000, 64, 2e-3),
     "long": Setting("small", 1_500_000, 600_000, 64, 2e-3),
     "night": Setting("cpu", 1_200_000, 600_000, 64, 7e-4),
+    "day": Setting("cpu", 2_000_000, 600_000, 64, 1e-3),
     "gpu": Setting("gpu", 3_000_000, 3_000_000, 512, 1e-3, views=4),
 }
 
@@ -78,6 +79,27 @@ def _pretrained(objective: str) -> _Variant:
     return lambda base, at: replace(base, objective=objective, rows="all", samples=at.pretraining)  # pyright: ignore
 
 
+def _of_copies(inputs: str) -> _Variant:
+    """Mostly symmetric copies of the structures, each time of another cell, and what symmetry is behind the
+    crystal system told beside it."""
+
+    def make(base: XxactTrain, at: Setting) -> XxactTrain:
+        return replace(
+            base,
+            inputs=inputs,  # pyright: ignore[reportArgumentType]
+            network=replace(base.network, symmetry=True, dropout=0.05),
+            weights=replace(_SYSTEM, group=0.5, lattice=1.0),
+            rows="all",
+            copies=0.7,
+            stretch=0.03,
+            strain=0.02,
+            contrast=0.3,
+            samples=2 * base.samples,
+        )
+
+    return make
+
+
 def share_name(inputs: str, share: float, begin: str = "") -> str:
     """Name of a run of the scaling table."""
     start = {"": "", "masked": "-masked"}[begin]
@@ -112,6 +134,7 @@ VARIANTS: dict[str, _Variant] = {
     "both-system-varied": lambda base, _: replace(
         base, weights=_SYSTEM, rows="all", stretch=0.03, contrast=0.3, samples=2 * base.samples
     ),
+    **{f"{inputs}-system-copies": _of_copies(inputs) for inputs in ("both", "xrd")},
     "composition-system-all": lambda base, _: replace(
         base, weights=_SYSTEM, rows="all", inputs="composition"
     ),
@@ -171,6 +194,8 @@ ORDER = (
     "both-system",
     "composition-system-all",
     "both-system-varied",
+    "both-system-copies",
+    "xrd-system-copies",
     "any-varied",
 )
 

@@ -110,6 +110,8 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         ("pattern only, crystal system alone, of all structures", "xrd-system-all"),
         ("composition only, crystal system alone, of all structures", "composition-system-all"),
         ("both, the same, lattices and heights varied a little each time", "both-system-varied"),
+        ("both, of symmetric copies, cells varied, group and lattice told beside it", "both-system-copies"),
+        ("pattern only, the same", "xrd-system-copies"),
         ("any input, half of the structures without an energy, patterns varied", "any-varied"),
         ("any input, half of the patterns of stage 2, begun from composition only", "any"),
     )
@@ -137,6 +139,9 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
             ("both-system-all", "composition-system-all"),
             ("both-system-all", "xrd-system-all"),
             ("both-system-varied", "both-system-all"),
+            ("both-system-copies", "both-system-varied"),
+            ("both-system-copies", "xrd-system-copies"),
+            ("both-system-copies", "composition-system-all"),
         )
         if a in found and b in found
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.xxact import CRYSTAL_SYSTEMS, Xxact, tiny
 from eg_agent.patterns import Grid
 from simulators.corpus import Corpus
+from tests.trainer.multimodal.conftest import ROWS
 from trainer.cli.main import app
 from trainer.context import LocalContext
 from trainer.multimodal.materials import TEST, Materials, formulas_of, part_of, read_materials, system_of
@@ -29,23 +29,6 @@ from trainer.reproduce.xxact_plan import ORDER, VARIANTS, XxactRun, config_of_ru
 from trainer.reproduce.xxact_tables import speed
 
 CPU = torch.device("cpu")
-ROWS = 400
-
-
-@pytest.fixture(scope="session")
-def table(structures, tmp_path_factory) -> Path:
-    """Some rows of the computed structures as a parquet of their own."""
-    path = tmp_path_factory.mktemp("structures") / "some.parquet"
-    pd.read_parquet(structures / "materials_project.parquet").head(ROWS).to_parquet(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def made(table, tmp_path_factory) -> Path:
-    """Their materials, as a file."""
-    path = tmp_path_factory.mktemp("materials") / "materials.npz"
-    read_materials(table).save(path)
-    return path
 
 
 def test_systems_are_those_of_the_space_groups():
@@ -227,6 +210,14 @@ def test_settings_that_vary_what_cannot_be_are_refused():
         {},
         {"inputs": "any", "patterns": "mixed", "rows": "half", "stretch": 0.03, "contrast": 0.3},
         {"objective": "masked and contrastive", "rows": "all"},
+        {
+            "network": replace(tiny(), symmetry=True),
+            "weights": Weights(0.0, 0.0, 1.0, group=0.5, lattice=1.0),
+            "rows": "all",
+            "copies": 0.7,
+            "strain": 0.02,
+            "contrast": 0.3,
+        },
     ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, made, changes):
@@ -284,7 +275,7 @@ def test_runs_of_the_tables_can_be_made():
         if config.begin_from:  # what a run begins from is made before it, with the same seed
             assert config.begin_from.endswith(f"-s{run.seed}")
             assert order.index(config.begin_from.rpartition("-s")[0]) < order.index(run.variant)
-    for name in ("core", "long", "night", "gpu"):
+    for name in ("core", "long", "night", "day", "gpu"):
         config_of_run(XxactRun("both"), setting(name))
     for wrong in (
         lambda: setting("huge"),
