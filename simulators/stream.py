@@ -110,8 +110,12 @@ class PatternStream:
     @torch.no_grad()
     def batch(self, start: int, n: int) -> Batch:
         """Patterns start, start + 1, ..., start + n - 1, on the stream's device."""
-        chunk = CHUNK_CPU if self.device.type == "cpu" else CHUNK
-        index = torch.arange(start, start + n, dtype=torch.int64, device=self.device)
+        return self.at(torch.arange(start, start + n, dtype=torch.int64, device=self.device))
+
+    @torch.no_grad()
+    def at(self, index: Tensor) -> Batch:
+        """Patterns of any numbers, int64 [n]."""
+        n, chunk = len(index), CHUNK_CPU if self.device.type == "cpu" else CHUNK
         # A source of random crystals works better on many at once.
         peaks = self.source.draw(CounterRandom(self.seed, index), SOURCE, MAX_PEAKS)
         # Filled in place: fresh memory for each chunk costs more than what is computed in it.

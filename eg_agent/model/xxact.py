@@ -140,6 +140,11 @@ class Symmetry(NamedTuple):
     lattice_B4: Tensor
 
 
+def of_symmetry(name: str) -> bool:
+    """Whether a parameter of `Xxact` belongs to the heads of `Symmetry`."""
+    return name.startswith(("group.", "lattice."))
+
+
 class StridedConvolution(nn.Module):
     """A convolution [B, L, C] -> [B, L / stride, D] over `3 stride` points, as one matrix product."""
 

@@ -171,6 +171,15 @@ def partial(view: View, grid: Grid) -> View:
     return View(quantised(intensity), inside.expand(len(view), -1))
 
 
+def stage2_stream(
+    source: Structures, grid: Grid, device: torch.device, *, cut: bool, seed: int
+) -> PatternStream:
+    """Patterns of a source's rows with all nuisances of stage 2; see `stage2_view`."""
+    settings: StreamConfig = (ranges if cut else stage2_real)()
+    settings = replace(settings, sampling=Sampling(real=1.0, random=0.0, molecular=0.0))
+    return PatternStream(source, settings, seed, grid, device)
+
+
 def stage2_view(
     corpus: Corpus, grid: Grid, device: torch.device, *, cut: bool = False, seed: int = 0
 ) -> View:
@@ -178,10 +187,8 @@ def stage2_view(
 
     cut: with two fifths of them cut to any range, as the shipped classifier was trained.
     """
-    settings: StreamConfig = (ranges if cut else stage2_real)()
-    settings = replace(settings, sampling=Sampling(real=1.0, random=0.0, molecular=0.0))
     source = Structures(corpus, device)
-    stream = PatternStream(source, settings, seed, grid, device)
+    stream = stage2_stream(source, grid, device, cut=cut, seed=seed)
     chunk = CHUNK_CPU if device.type == "cpu" else CHUNK
     root = torch.empty(len(corpus), grid.length, dtype=torch.uint8, device=device)
     covered = torch.empty(len(corpus), grid.length, dtype=torch.bool, device=device)

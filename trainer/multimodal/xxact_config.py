@@ -41,8 +41,8 @@ class XxactTrain:
     share: of the training formulas. patterns: "clean", "stage2", or "mixed", half of each
     (stage 2 with cut ranges). stretch, contrast: of clean patterns, each time another: the lattice larger or
     smaller by up to this share, and ln of a power of the intensities up to this. copies: share of symmetric
-    copies of training structures among the samples (materials made with --copies). strain: of the free axes
-    of clean patterns' cells (standard deviation), each time another.
+    copies of training structures (materials made with --copies) among the samples that need no energy.
+    strain: of the free axes of clean patterns' cells (standard deviation), each time another.
     views: how many stage-2 patterns of each structure are made.
     samples: the budget. batch: a step, over all workers. lr: peak of AdamW (0.9, 0.98), after `warmup`
     (share of the steps) falling as a cosine (arXiv:2507.01054). weight_decay: on matrices. clip: of the
@@ -91,10 +91,12 @@ class XxactTrain:
             )
         if not 0.0 <= self.copies <= 1.0 or not 0.0 <= self.strain <= 0.1:
             raise BadInput("copies of a run are a share, from 0 to 1; its strain lies between 0 and 0.1.")
-        if self.rendered and (self.patterns != "clean" or self.inputs == "composition"):
-            raise BadInput("copies and strain are for runs that see clean patterns alone.")
-        if self.copies and (self.rows != "all" or self.share < 1.0 or self.objective != "properties"):
-            raise BadInput("copies are for runs on properties of all training structures: rows all, share 1.")
+        if self.rendered and (self.patterns == "stage2" or self.inputs == "composition"):
+            raise BadInput("copies and strain are for runs that see clean patterns.")
+        if self.copies and (self.rows == "labelled" or self.share < 1.0 or self.objective != "properties"):
+            raise BadInput(
+                "copies are for runs on properties of all training structures: rows all or half, share 1."
+            )
         if (self.weights.group or self.weights.lattice) and not self.network.symmetry:
             raise BadInput("weights of group and lattice need a network with heads for them (symmetry).")
         if self.objective != "properties" and self.inputs != "both":

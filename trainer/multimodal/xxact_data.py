@@ -89,7 +89,8 @@ class XxactData:
         device = self.train.device
         rows = self.train[place[mine].to(device)]
         if self.rendered is not None:
-            found = self._rendered(self.rendered, rows, config, step, mine, generator)
+            rows = self._copied(rows, config, mine, generator)
+            found = self._rendered(self.rendered, rows, noisy[mine].to(device), config, step, mine)
         else:
             found = self.of_rows(rows, noisy[mine].to(device), which[mine].to(device))
         if not (config.stretch or config.contrast):
@@ -102,25 +103,31 @@ class XxactData:
             shown = shown / shown.amax(1, keepdim=True).clamp(min=1e-6)
         return replace(found, intensity_BL=shown.pow((config.contrast * power).exp()[:, None]))
 
+    def _copied(self, rows: Tensor, config: XxactTrain, mine: slice, generator: torch.Generator) -> Tensor:
+        """Those rows, or by chance rows of copies; never in the half of a batch that is to have energies."""
+        if self.copies is None:
+            return rows
+        copied = torch.rand(config.batch, generator=generator) < config.copies
+        if config.rows == "half":
+            copied[: config.batch // 2] = False
+        other = torch.randint(len(self.copies), (config.batch,), generator=generator)
+        copied, other = copied[mine].to(rows.device), other[mine].to(rows.device)
+        return torch.where(copied, self.copies[other], rows)
+
     def _rendered(
-        self,
-        rendered: Rendered,
-        rows: Tensor,
-        config: XxactTrain,
-        step: int,
-        mine: slice,
-        generator: torch.Generator,
+        self, rendered: Rendered, rows: Tensor, noisy: Tensor, config: XxactTrain, step: int, mine: slice
     ) -> Sample:
-        """Patterns made now, of those rows or, by chance, of copies."""
-        device = rows.device
-        if self.copies is not None:
-            copied = torch.rand(config.batch, generator=generator)[mine] < config.copies
-            other = torch.randint(len(self.copies), (config.batch,), generator=generator)[mine]
-            rows = torch.where(copied.to(device), self.copies[other.to(device)], rows)
-        number = step * config.batch + torch.arange(mine.start, mine.stop, device=device)
+        """Patterns made now: clean ones, and of stage 2 where `noisy`."""
+        number = step * config.batch + torch.arange(mine.start, mine.stop, device=rows.device)
+        shown = torch.empty(len(rows), config.network.length, device=rows.device)
+        coverage = torch.ones(shown.shape, dtype=torch.bool, device=rows.device)
+        clean, worse = (~noisy).nonzero()[:, 0], noisy.nonzero()[:, 0]
+        if len(clean):
+            shown[clean] = rendered.patterns(rows[clean], CounterRandom(config.seed, number[clean]))
+        if len(worse):
+            shown[worse], coverage[worse] = rendered.measured(rows[worse], number[worse], config.seed)
         given = Chemistry(*(part[rows] for part in self.given))
-        shown = rendered.patterns(rows, CounterRandom(config.seed, number))
-        return Sample(shown, None, given, self.labels.take(rows))
+        return Sample(shown, coverage if len(worse) else None, given, self.labels.take(rows))
 
     def of_rows(self, rows: Tensor, noisy: Tensor | None = None, which: Tensor | None = None) -> Sample:
         """The structures of those rows; clean patterns where not `noisy`, otherwise of view `which`."""
@@ -184,7 +191,12 @@ def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path
     known = (
         f"{digest}-{config.rows == 'labelled':d}-{grid.length}-{grid.two_theta_min:g}-{grid.two_theta_max:g}"
     )
-    views_of = {"clean": ("clean",), "stage2": ("stage2",), "mixed": ("clean", "ranges")}[config.patterns]
+    # Validation structures are judged on views; where training patterns are made anew, on clean ones alone.
+    views_of = (
+        ("clean",)
+        if config.rendered
+        else {"clean": ("clean",), "stage2": ("stage2",), "mixed": ("clean", "ranges")}[config.patterns]
+    )
     for view_name in views_of if config.inputs != "composition" else ("clean",):
         count = 1 if view_name == "clean" else config.views
         for number in range(count):

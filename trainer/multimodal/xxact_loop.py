@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights, write_atomically
-from eg_agent.model.xxact import LOG_SCALE, Estimates, Xxact
+from eg_agent.model.xxact import LOG_SCALE, Estimates, Xxact, of_symmetry
 from trainer.context import Context, shard
 from trainer.loop import SKIPS_ALLOWED, interruptible
 from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
@@ -111,6 +111,9 @@ def start(config: XxactTrain, data: XxactData, context: Context, begin: Path | N
     if begin is not None and folder is None:
         tensors = read_tensors(begin)
         mine = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+        # What only training learns from need not be there, and is not taken where it is not wanted.
+        fresh = {n: t for n, t in network.state_dict().items() if of_symmetry(n)}
+        mine = fresh | {n: t for n, t in mine.items() if n in fresh or not of_symmetry(n)}
         load_weights(network, mine, str(begin))
     network.to(context.device)
     matrices = [p for p in network.parameters() if p.ndim > 1]

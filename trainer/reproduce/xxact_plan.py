@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from eg_agent.errors import BadInput
 from eg_agent.model.xxact import size
@@ -14,6 +15,10 @@ SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 _ENERGY = Weights(energy=4.0, gap=0.0, system=0.0)
 _GAP = Weights(energy=0.0, gap=2.0, system=0.0)
 _SYSTEM = Weights(energy=0.0, gap=0.0, system=1.0)
+
+
+#: How patterns vary that are made while a network learns, mostly of copies.
+_VARIED: dict[str, Any] = {"copies": 0.7, "stretch": 0.03, "strain": 0.02, "contrast": 0.3}
 
 
 @dataclass(frozen=True)
@@ -90,10 +95,7 @@ def _of_copies(inputs: str) -> _Variant:
             network=replace(base.network, symmetry=True, dropout=0.05),
             weights=replace(_SYSTEM, group=0.5, lattice=1.0),
             rows="all",
-            copies=0.7,
-            stretch=0.03,
-            strain=0.02,
-            contrast=0.3,
+            **_VARIED,
             samples=2 * base.samples,
         )
 
@@ -156,6 +158,17 @@ VARIANTS: dict[str, _Variant] = {
         contrast=0.3,
         begin_from="composition",
     ),
+    # No pattern is ever shown twice, clean or of stage 2.
+    "any-copies": lambda base, _: replace(
+        base,
+        inputs="any",
+        patterns="mixed",
+        rows="half",
+        begin_from="composition",
+        network=replace(base.network, symmetry=True, dropout=0.05),
+        weights=replace(base.weights, group=0.5, lattice=1.0),
+        **_VARIED,
+    ),
 }
 
 #: The order in which runs are made: what tells most first.
@@ -197,6 +210,7 @@ ORDER = (
     "both-system-copies",
     "xrd-system-copies",
     "any-varied",
+    "any-copies",
 )
 
 

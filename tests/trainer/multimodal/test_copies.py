@@ -172,7 +172,7 @@ def test_copies_that_cannot_be_are_refused(tmp_path, table, made):
     for wrong in (
         {"copies": 1.5},
         {"strain": 0.5},
-        {"patterns": "mixed"},
+        {"patterns": "stage2"},
         {"inputs": "composition"},
         {"rows": "labelled"},
         {"share": 0.5},

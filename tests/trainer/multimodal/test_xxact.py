@@ -218,6 +218,13 @@ def test_settings_that_vary_what_cannot_be_are_refused():
             "strain": 0.02,
             "contrast": 0.3,
         },
+        {
+            "inputs": "any",
+            "patterns": "mixed",
+            "rows": "half",
+            "copies": 0.7,
+            "stretch": 0.03,
+        },
     ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, made, changes):
