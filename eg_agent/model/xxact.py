@@ -61,7 +61,8 @@ class XxactConfig:
     channels between them. width, heads: of all transformers. xrd_depth: blocks over the pattern alone.
     fusion_depth: blocks with cross-attention (12 in the paper). composition_depth: over elements.
     aligned: dimensions in which the two encoders are compared. dropout: while training. symmetry: heads for
-    extinction group and cell, from which training learns more than from the crystal system.
+    extinction group and cell, from which training learns more than from the crystal system. match: a head for
+    whether pattern and composition are of one sample.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -81,6 +82,7 @@ class XxactConfig:
     aligned: int = 64
     dropout: float = 0.1
     symmetry: bool = False
+    match: bool = False
 
     def __post_init__(self) -> None:
         if self.length % self.patch:
@@ -141,8 +143,13 @@ class Symmetry(NamedTuple):
 
 
 def of_symmetry(name: str) -> bool:
-    """Whether a parameter of `Xxact` belongs to the heads of `Symmetry`."""
+    """Whether a parameter of `Xxact` belongs to the heads of `Symmetry`, which training alone needs."""
     return name.startswith(("group.", "lattice."))
+
+
+def optional(name: str) -> bool:
+    """Whether a parameter of `Xxact` belongs to a head that not every network has."""
+    return of_symmetry(name) or name.startswith("match.")
 
 
 class StridedConvolution(nn.Module):
@@ -270,6 +277,7 @@ class Xxact(nn.Module):
         self.system = nn.Linear(width, len(CRYSTAL_SYSTEMS))
         self.group = nn.Linear(width, N_GROUPS) if config.symmetry else None
         self.lattice = nn.Linear(width, 4) if config.symmetry else None
+        self.match = nn.Linear(width, 1) if config.match else None
         self.rebuilt = nn.Linear(width, config.patch)
         self.align_xrd = nn.Linear(width, config.aligned, bias=False)
         self.align_composition = nn.Linear(width, config.aligned, bias=False)
@@ -357,6 +365,17 @@ class Xxact(nn.Module):
         cls_BD = encoded.tokens_BTD[:, 0].float()
         with torch.autocast(cls_BD.device.type, enabled=False):
             return Symmetry(self.group(cls_BD), self.lattice(cls_BD))
+
+    def belonging(self, encoded: Encoded) -> Tensor:
+        """Log-odds [B] that pattern and composition are of one sample, where both were shown; in fp32.
+
+        Of a population with as many wrong compositions as training had. BadInput for a network without it.
+        """
+        if self.match is None:
+            raise BadInput("this network does not say whether pattern and composition belong together.")
+        cls_BD = encoded.tokens_BTD[:, 0].float()
+        with torch.autocast(cls_BD.device.type, enabled=False):
+            return self.match(cls_BD)[:, 0]
 
     def forward(
         self, intensity_BL: Tensor | None, coverage_BL: Tensor | None, given: Chemistry | None

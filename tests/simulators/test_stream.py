@@ -75,6 +75,10 @@ def test_a_pattern_does_not_depend_on_its_batch_or_on_a_restart(corpus, stage):
     # Counts are whole numbers: a sum in another order can tip one over, by one count of many.
     assert (difference > 1e-6).float().mean() < 1e-3
     assert difference.max() < 1e-3
+    chosen = torch.tensor([20, 3, 11])
+    some = again.at(chosen)
+    assert torch.equal(some.structure, whole.structure[chosen])
+    assert ((some.intensity - whole.intensity[chosen]).abs() > 1e-6).float().mean() < 1e-3
     other = PatternStream(corpus, stage(), 6, GRID).batch(0, 24)
     assert not torch.equal(other.structure, whole.structure)
 

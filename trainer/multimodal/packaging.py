@@ -64,7 +64,10 @@ def package(run: Path, materials_path: Path, out: Path, name: str) -> PropertyCa
     seen = materials.part != TEST
     if config.rows == "labelled":
         seen &= np.isfinite(materials.energy)
-    return save_properties(out, network, card, set(materials.formulas[seen].tolist()))
+    trained = set(materials.formulas[seen].tolist())
+    if config.copies and materials.copies is not None:  # nothing is known of these, but they were shown
+        trained |= set(materials.copies.formulas)
+    return save_properties(out, network, card, trained)
 
 
 def widened(

@@ -19,14 +19,15 @@ Objective = Literal["properties", "masked", "contrastive", "masked and contrasti
 @dataclass(frozen=True)
 class Weights:
     """Weights of the losses. Each of the first three is a task; 0 leaves it out. group, lattice: extinction
-    group and size of the cell, told beside them in training alone. masked, contrastive: of the two
-    objectives of pretraining."""
+    group and size of the cell, told beside them in training alone. match: whether pattern and composition
+    belong together. masked, contrastive: of the two objectives of pretraining."""
 
     energy: float = 4.0
     gap: float = 2.0
     system: float = 1.0
     group: float = 0.0
     lattice: float = 0.0
+    match: float = 0.0
     masked: float = 1.0
     contrastive: float = 0.2
 
@@ -43,6 +44,8 @@ class XxactTrain:
     smaller by up to this share, and ln of a power of the intensities up to this. copies: share of symmetric
     copies of training structures (materials made with --copies) among the samples that need no energy.
     strain: of the free axes of clean patterns' cells (standard deviation), each time another.
+    exchanged: share of the samples, where both inputs are shown, whose composition is another structure's:
+    the symmetry is the pattern's then, and no energy is asked for.
     views: how many stage-2 patterns of each structure are made.
     samples: the budget. batch: a step, over all workers. lr: peak of AdamW (0.9, 0.98), after `warmup`
     (share of the steps) falling as a cosine (arXiv:2507.01054). weight_decay: on matrices. clip: of the
@@ -65,6 +68,7 @@ class XxactTrain:
     contrast: float = 0.0
     copies: float = 0.0
     strain: float = 0.0
+    exchanged: float = 0.0
     views: int = 1
     samples: int = 200_000
     batch: int = 64
@@ -97,6 +101,10 @@ class XxactTrain:
             raise BadInput(
                 "copies are for runs on properties of all training structures: rows all or half, share 1."
             )
+        if not 0.0 <= self.exchanged <= 0.5 or bool(self.exchanged) != bool(self.weights.match):
+            raise BadInput("exchanged of a run is a share up to 0.5, and goes with a weight of match.")
+        if self.weights.match and (not self.network.match or self.inputs not in ("both", "any")):
+            raise BadInput("a weight of match needs both inputs and a network with a head for it (match).")
         if (self.weights.group or self.weights.lattice) and not self.network.symmetry:
             raise BadInput("weights of group and lattice need a network with heads for them (symmetry).")
         if self.objective != "properties" and self.inputs != "both":

@@ -33,12 +33,30 @@ JUDGED = 1024
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A batch. intensity_BL, coverage_BL (None: all covered), given: as `Xxact` takes them."""
+    """A batch. intensity_BL, coverage_BL (None: all covered), given: as `Xxact` takes them.
+
+    other, own_B: other structures' compositions, and for which samples they are not to be shown instead.
+    """
 
     intensity_BL: Tensor
     coverage_BL: Tensor | None
     given: Chemistry
     labels: Labels
+    other: Chemistry | None = None
+    own_B: Tensor | None = None
+
+    def exchanged(self) -> Sample:
+        """The same with other compositions where they are to be shown, of which no energy is known."""
+        if self.other is None or self.own_B is None:
+            return self
+        own_B, known = self.own_B, self.labels
+        parts = (
+            torch.where(own_B if mine.ndim == 1 else own_B[:, None], mine, other)
+            for mine, other in zip(self.given, self.other, strict=True)
+        )
+        energy_B, gap_B = (torch.where(own_B, v, math.nan) for v in (known.energy_B, known.gap_B))
+        labels = replace(known, energy_B=energy_B, gap_B=gap_B)
+        return replace(self, given=Chemistry(*parts), labels=labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +111,10 @@ class XxactData:
             found = self._rendered(self.rendered, rows, noisy[mine].to(device), config, step, mine)
         else:
             found = self.of_rows(rows, noisy[mine].to(device), which[mine].to(device))
+        if config.exchanged:
+            own = torch.rand(batch, generator=generator)[mine].to(device) >= config.exchanged
+            other = torch.randint(len(self.given.element_BE), (batch,), generator=generator)[mine].to(device)
+            found = replace(found, other=Chemistry(*(part[other] for part in self.given)), own_B=own)
         if not (config.stretch or config.contrast):
             return found
         by = (2.0 * torch.rand(2, batch, generator=generator) - 1.0) * ~noisy

@@ -16,11 +16,12 @@ from io import StringIO
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights, write_atomically
-from eg_agent.model.xxact import LOG_SCALE, Estimates, Xxact, of_symmetry
+from eg_agent.model.xxact import LOG_SCALE, Estimates, Xxact, optional
 from trainer.context import Context, shard
 from trainer.loop import SKIPS_ALLOWED, interruptible
 from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
@@ -68,6 +69,8 @@ class _Losses(nn.Module):
 
     def forward(self, sample: Sample, inputs: str, hidden_BT: Tensor | None) -> Tensor:
         config, network = self.config, self.network
+        if inputs == "both":
+            sample = sample.exchanged()
         encoded = network.encode(
             *shown(network, sample, inputs), hidden_BT=hidden_BT, all_tokens=hidden_BT is not None
         )
@@ -78,6 +81,9 @@ class _Losses(nn.Module):
             total = total + properties_loss(network.estimates(encoded), sample.labels, self.scales, config)
             if config.weights.group or config.weights.lattice:
                 total = total + symmetry_loss(network.symmetry(encoded), sample.labels, config)
+            if sample.own_B is not None and inputs == "both":
+                match = F.binary_cross_entropy_with_logits(network.belonging(encoded), sample.own_B.float())
+                total = total + config.weights.match * match
             return total
         if hidden_BT is not None:
             masked = masked_loss(network, encoded, sample.intensity_BL, hidden_BT)
@@ -111,9 +117,9 @@ def start(config: XxactTrain, data: XxactData, context: Context, begin: Path | N
     if begin is not None and folder is None:
         tensors = read_tensors(begin)
         mine = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-        # What only training learns from need not be there, and is not taken where it is not wanted.
-        fresh = {n: t for n, t in network.state_dict().items() if of_symmetry(n)}
-        mine = fresh | {n: t for n, t in mine.items() if n in fresh or not of_symmetry(n)}
+        # Heads that not every network has need not be there, and are not taken where they are not wanted.
+        fresh = {n: t for n, t in network.state_dict().items() if optional(n)}
+        mine = fresh | {n: t for n, t in mine.items() if n in fresh or not optional(n)}
         load_weights(network, mine, str(begin))
     network.to(context.device)
     matrices = [p for p in network.parameters() if p.ndim > 1]

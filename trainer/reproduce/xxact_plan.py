@@ -165,8 +165,9 @@ VARIANTS: dict[str, _Variant] = {
         patterns="mixed",
         rows="half",
         begin_from="composition",
-        network=replace(base.network, symmetry=True, dropout=0.05),
-        weights=replace(base.weights, group=0.5, lattice=1.0),
+        network=replace(base.network, symmetry=True, match=True, dropout=0.05),
+        weights=replace(base.weights, group=0.5, lattice=1.0, match=1.0),
+        exchanged=0.15,
         **_VARIED,
     ),
 }

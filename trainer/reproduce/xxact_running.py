@@ -78,7 +78,7 @@ def make_xxact_runs(
         config = config_of_run(run, at)
         result = finished_run(run.name, options.out)
         if result is not None:
-            if result["config"] != config.to_dict():
+            if xxact_train_of(result["config"]) != config:
                 raise BadInput(
                     f"{folder_of_run(run.name, options.out)} was made with other settings: "
                     "take another --out."

@@ -224,6 +224,9 @@ def test_settings_that_vary_what_cannot_be_are_refused():
             "rows": "half",
             "copies": 0.7,
             "stretch": 0.03,
+            "exchanged": 0.2,
+            "network": replace(tiny(), match=True),
+            "weights": Weights(match=1.0),
         },
     ],
 )
