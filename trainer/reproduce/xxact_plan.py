@@ -44,7 +44,7 @@ SETTINGS = {
     "core": Setting("small", 120_000, 60_000, 64, 2e-3),
     "long": Setting("small", 1_500_000, 600_000, 64, 2e-3),
     "night": Setting("cpu", 1_200_000, 600_000, 64, 7e-4),
-    "day": Setting("cpu", 2_500_000, 600_000, 64, 1e-3),
+    "day": Setting("cpu", 2_250_000, 600_000, 64, 1e-3),
     "gpu": Setting("gpu", 3_000_000, 3_000_000, 512, 1e-3, views=4),
 }
 

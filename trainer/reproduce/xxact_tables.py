@@ -55,6 +55,11 @@ class Finished:
             return right.astype(np.float64)
         return np.abs(self.scores[key][:, 0] - self.scores[metric][rows].astype(np.float64))
 
+    def system_of_all(self, inputs: str = "") -> npt.NDArray[np.float64]:
+        """[n] whether the system is right, of all test structures, with an energy or without."""
+        said = self.scores[f"{inputs or self.inputs}.all.system"].argmax(1)
+        return (said == self.scores["system"]).astype(np.float64)
+
     def knows(self, metric: str) -> bool:
         """Whether it was trained on that."""
         return self.result["config"]["weights"][metric] > 0
@@ -66,6 +71,7 @@ class Runs:
     def __init__(self, out: Path) -> None:
         self.out = out
         self._bootstrap: PropertyBootstrap | None = None
+        self._bootstrap_of_all: PropertyBootstrap | None = None
 
     def get(self, variant: str, seed: int = 0) -> Finished | None:
         """A finished run with answers, or None."""
@@ -91,6 +97,12 @@ class Runs:
             formulas = run.scores["formula"][run.scores["labelled"]]
             self._bootstrap = PropertyBootstrap(formulas.tolist())
         return self._bootstrap
+
+    def bootstrap_of_all(self, run: Finished) -> PropertyBootstrap:
+        """Of all test structures; the same for all runs."""
+        if self._bootstrap_of_all is None:
+            self._bootstrap_of_all = PropertyBootstrap(run.scores["formula"].tolist())
+        return self._bootstrap_of_all
 
 
 Row = dict[str, Any]
@@ -125,6 +137,7 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         rows.append(
             {
                 "row": words,
+                "variant": variant,
                 **_figures(runs, run),
                 "published": PUBLISHED.get(variant, {}),
                 "structures": run.result["structures"] if _all(run) else run.result["labelled"],
@@ -146,18 +159,17 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         )
         if a in found and b in found
     ]
-    if "any" in found:
-        any_run = found["any"]
-        rows += [
-            {
-                **rows[-1],
-                "row": f"the same, shown the {words} only",
-                **_figures(runs, any_run, inputs=inputs),
-            }
-            for inputs, words in (("composition", "composition"), ("xrd", "pattern"))
+    for variant, words in (("any", "any input"), ("any-copies", "any input, of copies")):
+        if variant not in found:
+            continue
+        run = found[variant]
+        place = next(i for i, row in enumerate(rows) if row["variant"] == variant)
+        rows[place + 1 : place + 1] = [
+            {**rows[place], "row": f"the same, shown the {what} only", **_figures(runs, run, inputs=inputs)}
+            for inputs, what in (("composition", "composition"), ("xrd", "pattern"))
         ]
         steps += [
-            _step(runs, any_run, any_run, f"any input, both against {b} alone", "both", b)
+            _step(runs, run, run, f"{words}, both against {b} alone", "both", b)
             for b in ("composition", "xrd")
         ]
     return {"rows": rows, "steps": steps}
@@ -169,7 +181,10 @@ def _all(run: Finished) -> bool:
 
 def _figures(runs: Runs, run: Finished, condition: str = "clean", inputs: str = "") -> dict[str, Interval]:
     means = runs.bootstrap(run)
-    return {m: means.mean(run.errors(m, condition, inputs)) for m in METRICS if run.knows(m)}
+    found = {m: means.mean(run.errors(m, condition, inputs)) for m in METRICS if run.knows(m)}
+    if condition == "clean" and run.knows("system"):
+        found["all"] = runs.bootstrap_of_all(run).mean(run.system_of_all(inputs))
+    return found
 
 
 def _step(
@@ -177,14 +192,15 @@ def _step(
 ) -> dict[str, Any]:
     """Paired differences, structure by structure: of errors (below 0 is better) and of the accuracy."""
     means = runs.bootstrap(upper)
-    return {
-        "row": words,
-        **{
-            m: means.mean(upper.errors(m, inputs=inputs) - lower.errors(m, inputs=other))
-            for m in METRICS
-            if upper.knows(m) and lower.knows(m)
-        },
+    step = {
+        m: means.mean(upper.errors(m, inputs=inputs) - lower.errors(m, inputs=other))
+        for m in METRICS
+        if upper.knows(m) and lower.knows(m)
     }
+    if "system" in step:
+        both = upper.system_of_all(inputs) - lower.system_of_all(other)
+        step["all"] = runs.bootstrap_of_all(upper).mean(both)
+    return {"row": words, **step}
 
 
 def conditions_table(runs: Runs) -> list[Row]:
