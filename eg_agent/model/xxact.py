@@ -142,14 +142,9 @@ class Symmetry(NamedTuple):
     lattice_B4: Tensor
 
 
-def of_symmetry(name: str) -> bool:
-    """Whether a parameter of `Xxact` belongs to the heads of `Symmetry`, which training alone needs."""
-    return name.startswith(("group.", "lattice."))
-
-
 def optional(name: str) -> bool:
-    """Whether a parameter of `Xxact` belongs to a head that not every network has."""
-    return of_symmetry(name) or name.startswith("match.")
+    """Whether a parameter of `Xxact` belongs to a head that not every network has, and no shipped one."""
+    return name.startswith(("group.", "lattice.", "match."))
 
 
 class StridedConvolution(nn.Module):

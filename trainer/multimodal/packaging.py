@@ -14,7 +14,7 @@ import torch
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights
 from eg_agent.model.properties import COVERAGE, PropertyCard, Widening, save_properties
-from eg_agent.model.xxact import Scale, Xxact, of_symmetry
+from eg_agent.model.xxact import Scale, Xxact, optional
 from trainer.multimodal.materials import TEST, VALIDATION, Materials
 from trainer.multimodal.views import condition
 from trainer.multimodal.xxact_config import xxact_train_of
@@ -40,9 +40,9 @@ def package(run: Path, materials_path: Path, out: Path, name: str) -> PropertyCa
     config = xxact_train_of(index["config"])
     if index["step"] < config.steps:
         raise BadInput(f"{run} is at step {index['step']:,} of {config.steps:,}: go on with it first.")
-    network = Xxact(replace(config.network, symmetry=False))
+    network = Xxact(replace(config.network, symmetry=False, match=False))
     mine = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    load_weights(network, {n: t for n, t in mine.items() if not of_symmetry(n)}, str(state))
+    load_weights(network, {n: t for n, t in mine.items() if not optional(n)}, str(state))
     scales = Scale(*index["scales"][0]), Scale(*index["scales"][1])
     materials = Materials.load(materials_path)
     rows = np.flatnonzero((materials.part == VALIDATION) & np.isfinite(materials.energy))

@@ -23,12 +23,14 @@ from simulators.perturbation import perturbed
 from simulators.structures import computed_crystals
 from tests.trainer.multimodal.conftest import ROWS
 from trainer.cli.main import app
+from trainer.context import LocalContext
 from trainer.multimodal.copies import COPIES, copy_training
 from trainer.multimodal.materials import TRAIN, Materials, part_of, read_materials
 from trainer.multimodal.rendering import STRAINED, Rendered
 from trainer.multimodal.views import clean_view
 from trainer.multimodal.xxact_config import Weights, XxactTrain
 from trainer.multimodal.xxact_data import open_xxact
+from trainer.multimodal.xxact_loop import train_xxact
 from trainer.multimodal.xxact_loss import Labels, symmetry_loss
 
 CPU = torch.device("cpu")
@@ -166,6 +168,59 @@ def test_a_batch_holds_copies_and_structures_with_their_own_labels(made):
     assert float(labels.lattice_B4[data.copies[5], 3]) == pytest.approx(wanted, abs=1e-3)
     halves = [data.sample(config, 3, at, 32).intensity_BL for at in (0, 32)]
     torch.testing.assert_close(torch.cat(halves), data.sample(config, 3, 0, 64).intensity_BL)
+
+
+def test_an_exchanged_composition_takes_the_energy_with_it_and_leaves_the_symmetry(made):
+    network = replace(tiny(), match=True)
+    config = settings(network=network, weights=Weights(match=1.0), rows="half", exchanged=0.3)
+    data = open_xxact(made, config, CPU)
+    samples = [data.sample(config, step, 0, 64) for step in range(8)]
+    wrong = torch.cat([~s.own_B for s in samples if s.own_B is not None])
+    assert float(wrong.float().mean()) == pytest.approx(0.3, abs=0.08)
+    for sample in samples:
+        shown = sample.exchanged()
+        assert sample.other is not None
+        assert sample.own_B is not None
+        for mine, theirs, found in zip(sample.given, sample.other, shown.given, strict=True):
+            assert torch.equal(found[sample.own_B], mine[sample.own_B])
+            assert torch.equal(found[~sample.own_B], theirs[~sample.own_B])
+        assert not shown.labels.energy_B[~sample.own_B].isfinite().any()
+        torch.testing.assert_close(
+            shown.labels.energy_B[sample.own_B], sample.labels.energy_B[sample.own_B], equal_nan=True
+        )
+        assert torch.equal(shown.labels.system_B, sample.labels.system_B)
+    assert data.sample(settings(), 0, 0, 64).exchanged().own_B is None
+    for changes in (
+        {"exchanged": 0.2},
+        {"weights": Weights(match=1.0)},
+        {"exchanged": 0.7, "weights": Weights(match=1.0)},
+    ):
+        with pytest.raises(BadInput):
+            replace(config, **{"weights": Weights(), "exchanged": 0.0, "network": tiny(), **changes})
+
+
+def test_a_run_begins_from_one_without_its_heads(tmp_path, made):
+    short = {"samples": 64, "batch": 32, "rows": "labelled", "copies": 0.0}
+    plain = settings(**short, network=tiny(), weights=Weights())
+    data = open_xxact(made, plain, CPU)
+    first = train_xxact(plain, data, LocalContext(CPU), tmp_path / "plain")
+    config = settings(
+        **short | {"rows": "all", "copies": 0.7},
+        network=replace(tiny(), symmetry=True, match=True),
+        weights=Weights(group=0.5, match=1.0),
+        exchanged=0.2,
+        lr=1e-9,
+    )
+    data = open_xxact(made, config, CPU)
+    begun = train_xxact(
+        config, data, LocalContext(CPU), tmp_path / "begun", begin=tmp_path / "plain" / "state"
+    )
+    for name, value in first.network.state_dict().items():
+        torch.testing.assert_close(begun.network.state_dict()[name], value, atol=1e-5, rtol=0)
+    ended = train_xxact(
+        plain, data, LocalContext(CPU), tmp_path / "ended", begin=tmp_path / "begun" / "state"
+    )
+    assert set(ended.network.state_dict()) == set(first.network.state_dict())
 
 
 def test_copies_that_cannot_be_are_refused(tmp_path, table, made):
