@@ -1,8 +1,8 @@
 """Symmetric copies of training structures, from which a network learns symmetry instead of structures.
 
 A copy keeps operations and Wyckoff positions of its structure, and with them its crystal system; cell,
-free coordinates and elements are others (`simulators.perturbation`). Learned by heart, it helps nobody: of
-67,689 structures alone a small network knows 96 % by heart and 86 % of new ones (docs/log.md).
+free coordinates and elements are others (`simulators.perturbation`). Structures alone are soon known by
+heart, which helps nobody with another one (docs/decisions/0016).
 
 No copy has a formula of the test or validation part.
 """
