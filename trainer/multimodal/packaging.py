@@ -17,7 +17,7 @@ from eg_agent.model.properties import COVERAGE, PropertyCard, Widening, save_pro
 from eg_agent.model.xxact import Scale, Xxact, optional
 from trainer.multimodal.materials import TEST, VALIDATION, Materials
 from trainer.multimodal.views import condition
-from trainer.multimodal.xxact_config import xxact_train_of
+from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
 from trainer.multimodal.xxact_data import Sample
 from trainer.multimodal.xxact_loop import TOGETHER, answers, in_units
 from trainer.multimodal.xxact_loss import Labels
@@ -58,7 +58,7 @@ def package(run: Path, materials_path: Path, out: Path, name: str) -> PropertyCa
         formulas="CRC-32 of the reduced formula modulo 100: 0-9 test, 10-11 validation, 12-99 trained",
         held_out=figures,
         cost={"samples": float(config.samples), "hours": round(index["seconds"] / 3600, 3)},
-        limits=LIMITS,
+        limits=(*LIMITS, *_untrained(config)),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     seen = materials.part != TEST
@@ -68,6 +68,21 @@ def package(run: Path, materials_path: Path, out: Path, name: str) -> PropertyCa
     if config.copies and materials.copies is not None:  # nothing is known of these, but they were shown
         trained |= set(materials.copies.formulas)
     return save_properties(out, network, card, trained)
+
+
+def _untrained(config: XxactTrain) -> tuple[str, ...]:
+    """What a run was not trained on, and is not to be asked."""
+    names = {"formation energy": "energy", "band gap": "gap", "crystal system": "system"}
+    without = [name for name, weight in names.items() if not getattr(config.weights, weight)]
+    said = [f"Not trained on: {', '.join(without)}; what it says of them means nothing."] if without else []
+    if config.inputs != "any":
+        shown = {"both": "composition and pattern together", "xrd": "a pattern alone"}
+        said.append(
+            f"Trained on {shown.get(config.inputs, 'a composition alone')}; nothing else may be shown."
+        )
+    if config.patterns == "clean" and config.inputs != "composition":
+        said.append("Trained on clean patterns alone: of patterns as they are measured it says little.")
+    return tuple(said)
 
 
 def widened(

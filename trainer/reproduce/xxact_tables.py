@@ -156,6 +156,7 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
             ("both-system-copies", "both-system-varied"),
             ("both-system-copies", "xrd-system-copies"),
             ("both-system-copies", "composition-system-all"),
+            ("both-system-copies", "composition"),
         )
         if a in found and b in found
     ]
@@ -176,7 +177,7 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
 
 
 def _all(run: Finished) -> bool:
-    return run.result["config"]["rows"] == "all"
+    return run.result["config"]["rows"] != "labelled"
 
 
 def _figures(runs: Runs, run: Finished, condition: str = "clean", inputs: str = "") -> dict[str, Interval]:
@@ -213,6 +214,9 @@ def conditions_table(runs: Runs) -> list[Row]:
         ("pattern only, trained on stage 2", "xrd-stage2", "xrd"),
         ("any input, trained on both kinds: both shown", "any", "both"),
         ("any input, trained on both kinds: pattern only", "any", "xrd"),
+        ("both, trained on clean patterns of copies", "both-system-copies", "both"),
+        ("any input, trained on copies, both kinds: both shown", "any-copies", "both"),
+        ("any input, trained on copies, both kinds: pattern only", "any-copies", "xrd"),
     ):
         run = runs.get(variant)
         if run is not None:
