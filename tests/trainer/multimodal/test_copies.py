@@ -34,7 +34,6 @@ from trainer.multimodal.xxact_loop import train_xxact
 from trainer.multimodal.xxact_loss import Labels, symmetry_loss
 
 CPU = torch.device("cpu")
-WAVELENGTH = 1.5405929
 #: A lattice of each system but two: cell, and spglib's Hall number of a group without a centre.
 LATTICES = {
     "cubic": ((5.4, 5.4, 5.4, 90, 90, 90), 489),
@@ -134,7 +133,7 @@ def test_strained_lines_are_those_of_a_cell_of_the_same_system(name, seed):
 
 
 def test_half_of_the_patterns_keep_the_ratios_of_their_cell():
-    """A larger cubic lattice moves all lines of an orthorhombic one alike only where it is not strained."""
+    """With the same numbers drawn, a pattern with strain is the one without in half of the cases."""
     corpus, grid = one("orthorhombic"), Grid(5.0, 90.0, 2048)
     rows, random = torch.zeros(400, dtype=torch.int64), CounterRandom(3, torch.arange(400))
     larger = Rendered(corpus, grid, CPU, common=0.03, axes=0.0).patterns(rows, random)
