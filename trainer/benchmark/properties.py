@@ -69,6 +69,7 @@ def run_properties(
             "what": "properties",
             "structures": structures.name,
             "checkpoint": model.card.hash,
+            "limits": list(model.card.limits),
             "patterns": f"{patterns}, simulated from the structures",
             "smearing_fwhm": CLEAN_FWHM,
             "limit": limit,
@@ -133,3 +134,5 @@ def print_properties(result: Mapping[str, Any], console: Console) -> None:
     if result["left_out"]:
         console.print(f"{result['left_out']:,} structures are left out, as their formulas were trained on.")
     console.print(f"Patterns: {result['settings']['patterns']}. Intervals of 95 % resample formulas.")
+    for said in result["settings"]["limits"]:  # what it was not trained on is in the tables, too
+        console.print(said)

@@ -361,7 +361,9 @@ def test_tables_checkpoint_and_benchmark_from_the_command_line(tmp_path, made, t
     plain = json.loads(said(*arguments, "--json"))
     assert plain["both"] == found["both"]
     assert plain["left_out"] > 0
-    assert "composition and pattern" in said(*arguments)
+    shown = " ".join(said(*arguments).split())
+    assert "composition and pattern" in shown
+    assert plain["settings"]["limits"][0] in shown
     other = run.invoke(app, [*map(str, common[:-4]), "--reference", "tiny", "--seeds", "0"])
     assert isinstance(other.exception, BadInput)
     for wrong in (("benchmark", "--what", "properties"), ("benchmark", "--what", "network")):
