@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -16,6 +16,9 @@ from eg_agent.model import architectures
 from eg_agent.model.network import NetworkConfig
 from eg_agent.values import VALUE_CONFIG
 from trainer.loss import LossConfig, light
+
+#: Products in bf16 where the machine multiplies it in hardware, or in fp32 whatever it is.
+Precision = Literal["auto", "fp32"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class TrainConfig:
     batch: patterns a step over all workers. log_steps: steps between two lines of the log.
     checkpoint_seconds, held_out_seconds: between two of them. held_out_patterns: in one evaluation.
     begin_from: checkpoint (name or .json) whose weights the run begins with; "" for fresh ones.
+    precision: of products; "auto": bf16 where the machine multiplies it in hardware.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -98,6 +102,7 @@ class TrainConfig:
     held_out_patterns: int = 1024
     log_steps: int = 50
     begin_from: str = ""
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         shares = [phase.share for phase in self.earlier]
@@ -217,7 +222,7 @@ def small_gpu() -> TrainConfig:
 
 
 def tiny() -> TrainConfig:
-    """For tests and smoke runs."""
+    """For tests and smoke runs; in fp32, so that runs can be compared to the last digits."""
     return TrainConfig(
         name="tiny",
         network=architectures.tiny(),
@@ -225,6 +230,7 @@ def tiny() -> TrainConfig:
         schedule=ScheduleConfig(warmup_steps=2),
         held_out_patterns=16,
         log_steps=1,
+        precision="fp32",
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from eg_agent.errors import BadInput
+from trainer.config import Precision
 
 
 class Context(Protocol):
@@ -110,10 +111,14 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def compute_type(device: torch.device) -> tuple[torch.dtype, str]:
-    """Type that matrix products are done in, and why."""
+def compute_type(device: torch.device, precision: Precision = "auto") -> tuple[torch.dtype, str]:
+    """Type that matrix products and convolutions are done in, and why."""
+    if precision == "fp32":
+        return torch.float32, "fp32: as the configuration asks"
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return torch.bfloat16, "bf16 autocast: the GPU multiplies it in hardware; weights stay fp32"
     if device.type == "cuda":
         return torch.float32, "fp32: this GPU has no bf16"
-    return torch.float32, "fp32: bf16 trains about three times slower on CPUs without AMX"
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():  # torch has no public word for it
+        return torch.bfloat16, "bf16 autocast: the CPU multiplies it in hardware (AVX-512); weights stay fp32"
+    return torch.float32, "fp32: without AVX-512 BF16 a CPU trains about three times slower in bf16"

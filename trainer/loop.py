@@ -225,7 +225,7 @@ def train(run: Run, context: Context, log: RunLog) -> Training:
     loss_of = MultiTaskLoss(run.log_train_prior, run.config.loss).to(device)
     called = context.wrap(training.network)
     forward = torch.compile(called, backend=run.compile) if run.compile else called
-    dtype, reason = compute_type(device)
+    dtype, reason = compute_type(device, config.precision)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
     if context.rank == 0:
         log.started(training, run, context.world, device, dtype, reason)

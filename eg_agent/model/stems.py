@@ -2,6 +2,9 @@
 
 Each stem says its own `macs`: multiply-adds of one fully covered pattern, `length` points with padding.
 
+Convolutions run as those of images one point high, channels last in memory: on CPUs oneDNN is 1.3 (fp32)
+to 2.2 (bf16, with means of two points) times faster so, and on GPUs it is the layout of tensor cores.
+
 Axes as in `eg_agent.model.network`.
 """
 
@@ -10,6 +13,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,19 +21,46 @@ if TYPE_CHECKING:
     from eg_agent.model.network import NetworkConfig
 
 
+class Conv(nn.Conv1d):
+    """A convolution over L of [B, C, 1, L]; its weights are those of `torch.nn.Conv1d`."""
+
+    def forward(self, x_BC1L: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        weight = self.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        stride, padding = (1, self.stride[0]), (0, int(self.padding[0]))
+        return F.conv2d(x_BC1L, weight, self.bias, stride, padding)
+
+
+class Norm(nn.BatchNorm1d):
+    """A batch norm over [B, C, 1, L]; its weights are those of `torch.nn.BatchNorm1d`."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 4:
+            raise ValueError(f"expected [B, C, 1, L], got {input.dim()} dimensions")
+
+
+def _as_image(x_BCL: Tensor) -> Tensor:
+    """[B, C, L] -> [B, C, 1, L], channels last in memory."""
+    return x_BCL.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def _as_tokens(x_BC1T: Tensor) -> Tensor:
+    """[B, C, 1, T] -> [B, T, C]."""
+    return x_BC1T.squeeze(2).transpose(1, 2)
+
+
 class ResidualBlock(nn.Module):
-    """x + norm(conv(relu(norm(conv(x))))), then relu, over [B, C, L]."""
+    """x + norm(conv(relu(norm(conv(x))))), then relu, over [B, C, 1, L]."""
 
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, bias=False)
-        self.norm1 = nn.BatchNorm1d(channels)
-        self.conv2 = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, bias=False)
-        self.norm2 = nn.BatchNorm1d(channels)
+        self.conv1 = Conv(channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.norm1 = Norm(channels)
+        self.conv2 = Conv(channels, channels, kernel, padding=kernel // 2, bias=False)
+        self.norm2 = Norm(channels)
 
-    def forward(self, x_BCL: Tensor) -> Tensor:
-        y_BCL = F.relu(self.norm1(self.conv1(x_BCL)))
-        return F.relu(x_BCL + self.norm2(self.conv2(y_BCL)))
+    def forward(self, x_BC1L: Tensor) -> Tensor:
+        y_BC1L = F.relu(self.norm1(self.conv1(x_BC1L)))
+        return F.relu(x_BC1L + self.norm2(self.conv2(y_BC1L)))
 
 
 class ConvStem(nn.Module):
@@ -42,8 +73,8 @@ class ConvStem(nn.Module):
         for stage, (width, blocks) in enumerate(zip(config.stem_widths, config.stem_blocks)):
             kernel = 7 if stage == 0 else 4
             layers += [
-                nn.Conv1d(channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=False),
-                nn.BatchNorm1d(width),
+                Conv(channels, width, kernel, stride=2, padding=(kernel - 1) // 2, bias=False),
+                Norm(width),
                 nn.ReLU(),
             ]
             layers += [ResidualBlock(width, config.stem_kernel) for _ in range(blocks)]
@@ -52,7 +83,7 @@ class ConvStem(nn.Module):
         self.project = nn.Linear(channels, config.width)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(self.stages(x_BCL).transpose(1, 2))
+        return self.project(_as_tokens(self.stages(_as_image(x_BCL))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:
@@ -67,22 +98,22 @@ class ConvStem(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """[B, C, L] -> [B, C', L / 2]: two convolutions beside a shortcut of means of two points."""
+    """[B, C, 1, L] -> [B, C', 1, L / 2]: two convolutions beside a shortcut of means of two points."""
 
     def __init__(self, channels: int, width: int, kernel: int) -> None:
         super().__init__()
         pad = kernel // 2
-        self.conv1 = nn.Conv1d(channels, width, kernel, stride=2, padding=pad, bias=False)
-        self.norm1 = nn.BatchNorm1d(width)
-        self.conv2 = nn.Conv1d(width, width, kernel, padding=pad, bias=False)
-        self.norm2 = nn.BatchNorm1d(width)
+        self.conv1 = Conv(channels, width, kernel, stride=2, padding=pad, bias=False)
+        self.norm1 = Norm(width)
+        self.conv2 = Conv(width, width, kernel, padding=pad, bias=False)
+        self.norm2 = Norm(width)
         self.shortcut = nn.Sequential(
-            nn.AvgPool1d(2), nn.Conv1d(channels, width, 1, bias=False), nn.BatchNorm1d(width)
+            nn.AvgPool2d((1, 2)), Conv(channels, width, 1, bias=False), Norm(width)
         )
 
-    def forward(self, x_BCL: Tensor) -> Tensor:
-        y_BCL = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCL)))))
-        return F.relu(y_BCL + self.shortcut(x_BCL))
+    def forward(self, x_BC1L: Tensor) -> Tensor:
+        y_BC1L = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BC1L)))))
+        return F.relu(y_BC1L + self.shortcut(x_BC1L))
 
 
 class ResidualStem(nn.Module):
@@ -92,8 +123,8 @@ class ResidualStem(nn.Module):
         super().__init__()
         widths, stride = config.stem_widths, config.stem_stride
         self.first = nn.Sequential(
-            nn.Conv1d(len(config.channels), widths[0], 2 * stride + 1, stride, padding=stride, bias=False),
-            nn.BatchNorm1d(widths[0]),
+            Conv(len(config.channels), widths[0], 2 * stride + 1, stride, padding=stride, bias=False),
+            Norm(widths[0]),
             nn.ReLU(),
         )
         pairs = pairwise(widths)
@@ -101,7 +132,7 @@ class ResidualStem(nn.Module):
         self.project = nn.Linear(widths[-1], config.width) if widths[-1] != config.width else nn.Identity()
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(self.stages(self.first(x_BCL)).transpose(1, 2))
+        return self.project(_as_tokens(self.stages(self.first(_as_image(x_BCL)))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:
@@ -117,26 +148,26 @@ class ResidualStem(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """The block of ResNet-18 and -34 in one dimension: [B, C, L] -> [B, C', L / stride].
+    """The block of ResNet-18 and -34 in one dimension: [B, C, 1, L] -> [B, C', 1, L / stride].
 
     He et al., arXiv:1512.03385; the shortcut is a 1 x 1 convolution where the shape changes.
     """
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv1d(channels, width, 3, stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm1d(width)
-        self.conv2 = nn.Conv1d(width, width, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm1d(width)
+        self.conv1 = Conv(channels, width, 3, stride, padding=1, bias=False)
+        self.norm1 = Norm(width)
+        self.conv2 = Conv(width, width, 3, padding=1, bias=False)
+        self.norm2 = Norm(width)
         self.shortcut = (
             nn.Identity()
             if stride == 1 and channels == width
-            else nn.Sequential(nn.Conv1d(channels, width, 1, stride, bias=False), nn.BatchNorm1d(width))
+            else nn.Sequential(Conv(channels, width, 1, stride, bias=False), Norm(width))
         )
 
-    def forward(self, x_BCL: Tensor) -> Tensor:
-        y_BCL = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BCL)))))
-        return F.relu(y_BCL + self.shortcut(x_BCL))
+    def forward(self, x_BC1L: Tensor) -> Tensor:
+        y_BC1L = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BC1L)))))
+        return F.relu(y_BC1L + self.shortcut(x_BC1L))
 
 
 class ResNet18Stem(nn.Module):
@@ -150,10 +181,10 @@ class ResNet18Stem(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            nn.Conv1d(len(config.channels), 64, 7, 2, padding=3, bias=False),
-            nn.BatchNorm1d(64),
+            Conv(len(config.channels), 64, 7, 2, padding=3, bias=False),
+            Norm(64),
             nn.ReLU(),
-            nn.MaxPool1d(3, 2, padding=1),
+            nn.MaxPool2d((1, 3), (1, 2), padding=(0, 1)),
         )
         blocks: list[nn.Module] = []
         channels = 64
@@ -164,7 +195,7 @@ class ResNet18Stem(nn.Module):
         self.project = nn.Linear(512, config.width) if config.width != 512 else nn.Identity()
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(self.stages(self.first(x_BCL)).transpose(1, 2))
+        return self.project(_as_tokens(self.stages(self.first(_as_image(x_BCL)))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:

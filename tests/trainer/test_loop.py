@@ -217,7 +217,9 @@ def test_a_diverged_run_ends_with_a_clear_error_and_its_last_state(tmp_path):
 
 
 def test_device_and_type():
-    assert compute_type(torch.device("cpu"))[0] == torch.float32
+    assert compute_type(torch.device("cpu"), "fp32")[0] == torch.float32
+    has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    assert compute_type(torch.device("cpu"))[0] == (torch.bfloat16 if has else torch.float32)
     assert choose_device("cpu").type == "cpu"
     with pytest.raises(BadInput, match="unknown device"):
         choose_device("abacus")

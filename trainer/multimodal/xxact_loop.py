@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import load_weights, write_atomically
 from eg_agent.model.xxact import LOG_SCALE, Estimates, Xxact, optional
-from trainer.context import Context, shard
+from trainer.context import Context, compute_type, shard
 from trainer.loop import SKIPS_ALLOWED, interruptible
 from trainer.multimodal.xxact_config import XxactTrain, xxact_train_of
 from trainer.multimodal.xxact_data import Sample, XxactData, shown
@@ -98,17 +98,6 @@ def _everything(network: Xxact) -> Tensor:
     return torch.stack([p.float().sum() for p in network.parameters()]).sum()
 
 
-def matmul_type(device: torch.device) -> torch.dtype:
-    """Type of matrix products: bf16 where the machine multiplies it in hardware; weights stay fp32.
-
-    Unlike convolutions (`trainer.context.compute_type`), linear maps gain on CPUs with AVX-512 BF16, too.
-    """
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return torch.bfloat16 if has else torch.float32
-
-
 def start(config: XxactTrain, data: XxactData, context: Context, begin: Path | None) -> XxactTraining:
     """Fresh weights, those of another run's state (`begin`), or the state that is resumed from."""
     torch.manual_seed(config.seed)
@@ -178,7 +167,7 @@ def train_xxact(
     first, count = shard(config.batch, context.rank, context.world)
     weight = count * context.world / config.batch
     device = context.device
-    dtype = matmul_type(device)
+    dtype, _ = compute_type(device)
     last_save = clock = time.monotonic()
     training.network.train()
     with interruptible(training):  # pyright: ignore[reportArgumentType]
