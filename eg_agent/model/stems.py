@@ -107,9 +107,7 @@ class DownBlock(nn.Module):
         self.norm1 = Norm(width)
         self.conv2 = Conv(width, width, kernel, padding=pad, bias=False)
         self.norm2 = Norm(width)
-        self.shortcut = nn.Sequential(
-            nn.AvgPool2d((1, 2)), Conv(channels, width, 1, bias=False), Norm(width)
-        )
+        self.shortcut = nn.Sequential(nn.AvgPool2d((1, 2)), Conv(channels, width, 1, bias=False), Norm(width))
 
     def forward(self, x_BC1L: Tensor) -> Tensor:
         y_BC1L = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x_BC1L)))))

@@ -3,12 +3,18 @@
 Rows: none (the network alone), elements, exact; beside them what the composition says without ever seeing
 the pattern (elements_alone, exact_alone), and the prior. All are calibrated the same way, by folds of
 compounds. The steps up from one row to the next are paired, pattern by pattern.
+
+A pattern without a formula that is named after a mineral has the mineral's ideal one (`mineral_formulas.json`):
+a name is all that most people write down. Steps are given for both kinds apart, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -47,7 +53,8 @@ class Told:
     """Measured patterns whose composition is known, and what a checkpoint makes of them.
 
     cases, compositions: n each. features: [n, R]. split, aux: [n, 99] of the network. added: [n, 99] of the
-    composition head, by "elements" and "exact"; match: [n] log-odds by the same.
+    composition head, by "elements" and "exact"; match: [n] log-odds by the same. stated: [n] whose formula
+    the data state; the others have a mineral's name.
     """
 
     cases: list[Case]
@@ -57,13 +64,28 @@ class Told:
     aux: FloatMatrix
     added: dict[str, FloatMatrix]
     match: dict[str, FloatMatrix]
+    stated: npt.NDArray[np.bool_]
+
+
+@cache
+def mineral_formulas() -> Mapping[str, str]:
+    """Ideal formulas by the mineral's name, lower case."""
+    text = files("trainer.benchmark").joinpath("mineral_formulas.json").read_text(encoding="utf-8")
+    return {name.lower(): formula for name, formula in json.loads(text)["formulas"].items()}
+
+
+def formula_of(row: Mapping[str, str]) -> str:
+    """The formula that a row of `index.csv` states, else that of the mineral it is named after, else ""."""
+    stated = (row.get("formula") or "").strip()
+    return stated or mineral_formulas().get((row.get("name") or "").strip().lower(), "")
 
 
 def told(
     folder: Folder, cases: list[Case], classifier: Classifier, progress: Callable[[int, int], None] | None
 ) -> Told:
     """Rows of `cases` with a formula that can be read, and that the product does not refuse."""
-    formula = {row["id"]: (row.get("formula") or "").strip() for row in folder.rows}
+    formula = {row["id"]: formula_of(row) for row in folder.rows}
+    data_state = {row["id"] for row in folder.rows if (row.get("formula") or "").strip()}
     kept, compositions, features, split, aux = [], [], [], [], []
     with_formula = [case for case in cases if formula[case.id]]
     for place, case in enumerate(with_formula):
@@ -86,7 +108,8 @@ def told(
     added, match = {}, {}
     for name, given in (("elements", [c.without_amounts() for c in compositions]), ("exact", compositions)):
         added[name], match[name] = classifier.composition_logits(feature_BR, given)
-    return Told(kept, compositions, feature_BR, np.stack(split), np.stack(aux), added, match)
+    stated = np.array([case.id in data_state for case in kept])
+    return Told(kept, compositions, feature_BR, np.stack(split), np.stack(aux), added, match, stated)
 
 
 def by_folds(known: Told, classifier: Classifier, *, folds: int, seed: int = 0) -> dict[str, FloatMatrix]:
@@ -160,13 +183,17 @@ def run_composition(
         f"{upper} - {lower}": row_as_json(paired(found[upper], found[lower], labels, boot))
         for upper, lower in STEPS
     }
+    parts = {"stated": known.stated, "named": ~known.stated}
+    apart = {
+        kind: _steps_of(found, labels, compounds, part, seed) for kind, part in parts.items() if part.any()
+    }
     about = classifier.card.composition
     assert about is not None, "checked with the head"
     # Another compound's composition, far enough away in a random order that no compound meets itself often.
     rng = np.random.default_rng(seed)
     other = rng.permutation(len(labels))
     swapped = [known.compositions[i] for i in other]
-    apart = np.array([compounds[i] != compounds[j] for i, j in enumerate(other)])
+    others = np.array([compounds[i] != compounds[j] for i, j in enumerate(other)])
     noticed = {}
     for place, name in enumerate(("exact", "elements")):
         wrong = swapped if name == "exact" else [c.without_amounts() for c in swapped]
@@ -174,13 +201,14 @@ def run_composition(
         limit = about.contradiction[place]
         noticed[name] = {
             "right_doubted": float((known.match[name] < limit).mean()),
-            "wrong_noticed": float((match[apart] < limit).mean()),
+            "wrong_noticed": float((match[others] < limit).mean()),
         }
     return {
         "n": len(labels),
         "compounds": boot.n_compounds,
         "rows": rows,
         "steps": steps,
+        "by_formula": apart,
         "contradictions": noticed,
         "settings": {
             "what": "composition",
@@ -190,3 +218,19 @@ def run_composition(
             "composition": asdict(about) | {"config": asdict(about.config)},
         },
     }
+
+
+def _steps_of(
+    found: Mapping[str, FloatMatrix],
+    labels: npt.NDArray[np.int64],
+    compounds: list[str],
+    part: npt.NDArray[np.bool_],
+    seed: int,
+) -> dict[str, Any]:
+    """Paired steps of some of the patterns, [n] bool."""
+    boot = Bootstrap([c for c, inside in zip(compounds, part, strict=True) if inside], seed=seed)
+    steps = {
+        f"{upper} - {lower}": row_as_json(paired(found[upper][part], found[lower][part], labels[part], boot))
+        for upper, lower in STEPS
+    }
+    return {"n": int(part.sum()), "compounds": boot.n_compounds, "steps": steps}
