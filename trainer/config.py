@@ -156,6 +156,11 @@ def cpu_continued() -> TrainConfig:
     )
 
 
+def cpu_long() -> TrainConfig:
+    """`cpu-continued` for millions of patterns: a corpus with copies, twice the batch, the full rate."""
+    return replace(cpu_continued(), name="cpu-long", batch=64, optim=OptimConfig(lr=1e-3))
+
+
 def cpu_staged() -> TrainConfig:
     """`cpu-small` through the paper's stages: balanced and clean, realistic, then classes as they come."""
     return replace(
@@ -239,6 +244,7 @@ CONFIGS = {
     "cpu-small": cpu_small,
     "cpu-hybrid": cpu_hybrid,
     "cpu-continued": cpu_continued,
+    "cpu-long": cpu_long,
     "cpu-staged": cpu_staged,
     "gpu-base": gpu_base,
     "small": small,

@@ -4,8 +4,9 @@ Rows: none (the network alone), elements, exact; beside them what the compositio
 the pattern (elements_alone, exact_alone), and the prior. All are calibrated the same way, by folds of
 compounds. The steps up from one row to the next are paired, pattern by pattern.
 
-A pattern without a formula that is named after a mineral has the mineral's ideal one (`mineral_formulas.json`):
-a name is all that most people write down. Steps are given for both kinds apart, too.
+A pattern without a formula that is named after a mineral has the mineral's ideal one
+(`mineral_formulas.json`): a name is all that most people write down. Steps are given for both kinds
+apart, too.
 """
 
 from __future__ import annotations
