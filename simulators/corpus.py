@@ -24,6 +24,9 @@ from simulators.scattering import lorentz_polarisation, peak_list
 SOURCES = ("computed", "mineral", "random", "molecular")
 COMPUTED, MINERAL, RANDOM, MOLECULAR = range(4)
 
+#: In the name of a perturbed copy, before its number.
+COPY_MARK = " ~"
+
 #: Smallest spacing kept: 90 degrees with Cu K-alpha1 is 1.0893 angstrom, less 6 % for strain.
 D_MIN = 1.03
 #: Strongest peaks kept of a structure, and how far below the strongest one they reach.
@@ -136,6 +139,11 @@ class Corpus:
     def names(self) -> list[str]:
         """Name of each structure."""
         return self.name_text.tobytes().decode().split("\n")[: len(self)]
+
+    @property
+    def copied(self) -> npt.NDArray[np.bool_]:
+        """[N] whether a structure is a perturbed copy of another one (`simulators.perturbation`)."""
+        return np.array([COPY_MARK in name for name in self.names], dtype=np.bool_)
 
     @property
     def formulas(self) -> list[str]:

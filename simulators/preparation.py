@@ -14,7 +14,7 @@ import numpy as np
 
 from eg_agent.errors import BadInput
 from eg_agent.symmetry import groups
-from simulators.corpus import COMPUTED, MINERAL, MOLECULAR, RANDOM, Corpus, held_out, merge, pack
+from simulators.corpus import COMPUTED, COPY_MARK, MINERAL, MOLECULAR, RANDOM, Corpus, held_out, merge, pack
 from simulators.crystal import Crystal
 from simulators.crystal_source import found_group, keeps_group
 from simulators.perturbation import Perturbation, perturbed
@@ -89,7 +89,7 @@ def _with_copies(crystals: Iterable[Crystal], source: int, task: _Task) -> Itera
         yield crystal, source
         for copy in range(task.copies):
             rng = np.random.default_rng([task.seed, 2000 + source, task.start, place, copy])
-            other = perturbed(crystal, rng, COPIES, name=f"{crystal.name} ~{copy + 1}")
+            other = perturbed(crystal, rng, COPIES, name=f"{crystal.name}{COPY_MARK}{copy + 1}")
             if held_out(other.formula) == held_out(crystal.formula) and keeps_group(other):
                 yield other, source
 

@@ -268,12 +268,16 @@ class CompositionHead(nn.Module):
 
     def forward(self, feature_BR: Tensor, given: Chemistry) -> CompositionLogits:
         """feature_BR: what the auxiliary head of the pattern's network reads."""
-        drop = self.config.dropout if self.training else 0.0
         _, readout_BD = self.encoder(given)
+        return CompositionLogits(self.group(readout_BD), self.matched(feature_BR, readout_BD))
+
+    def matched(self, feature_BR: Tensor, readout_BD: Tensor) -> Tensor:
+        """Log-odds [B] that pattern and composition, as the encoder reads it, fit."""
+        drop = self.config.dropout if self.training else 0.0
         # A product of both, so that neither can be read without the other.
         mixed_BH = F.gelu(self.features(feature_BR)) * (1.0 + self.composition(readout_BD))
         mixed_BH = mixed_BH + self.hidden(F.dropout(F.gelu(self.norm(mixed_BH)), drop))
-        return CompositionLogits(self.group(readout_BD), self.match(F.gelu(mixed_BH))[:, 0])
+        return self.match(F.gelu(mixed_BH))[:, 0]
 
     @property
     def parameters_count(self) -> int:

@@ -26,7 +26,10 @@ def composition(
     held_out: Annotated[
         int, typer.Option(min=1, help="Patterns of held-out structures to judge on.")
     ] = 8_000,
-    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 8000,
+    steps: Annotated[int, typer.Option(min=1, help="Of training, for the group.")] = 24_000,
+    match_steps: Annotated[
+        int, typer.Option(min=1, help="Of training, for the match of pattern and composition.")
+    ] = 4_000,
     seed: Annotated[int, typer.Option(help="Of patterns and training.")] = 0,
 ) -> None:
     """Train on the network's features, with the network as it is; judge on held-out structures."""
@@ -44,7 +47,7 @@ def composition(
         data=data,
         patterns=patterns,
         held_out_patterns=held_out,
-        training=CompositionTraining(steps=steps, seed=seed),
+        training=CompositionTraining(steps=steps, match_steps=match_steps, seed=seed),
         seed=seed,
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

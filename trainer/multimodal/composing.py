@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
 
 from eg_agent.errors import BadInput
 from eg_agent.model import Classifier
-from eg_agent.model.checkpoint import Card, save_composition
+from eg_agent.model.checkpoint import Card, save_composition, write_atomically
 from eg_agent.model.composition import CompositionCard, CompositionHead
 from eg_agent.model.fusion import apply
 from simulators.corpus import Corpus
@@ -18,7 +22,13 @@ from trainer.benchmark.classification import compounds_of, labels_of
 from trainer.benchmark.composition import fitted_weights, told
 from trainer.benchmark.data import Folder
 from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
-from trainer.multimodal.composition_fit import CompositionTraining, Known, held_out_figures, train_head
+from trainer.multimodal.composition_fit import (
+    CompositionTraining,
+    Known,
+    held_out_figures,
+    train_groups,
+    train_match,
+)
 from trainer.multimodal.features import Split, made
 
 #: Share of right compositions of held-out structures that may be said to contradict their pattern.
@@ -54,6 +64,16 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
     classifier = Classifier.load(request.checkpoint)
     corpus = Corpus.load(request.corpus)
     request.work.mkdir(parents=True, exist_ok=True)
+    compositions, row = of_corpus(corpus, request.seed)
+    apart = torch.from_numpy(corpus.split[row >= 0] == 1)
+    # Copies have elements that no chemistry put together in that structure: patterns, but no compositions.
+    own = torch.from_numpy(~corpus.copied[row >= 0])
+    pool = compositions.only(~apart & own)
+    if request.index is not None:
+        pool = pool.with_more(of_index(request.index))
+    read = classifier.network.aux_head.in_features
+    training = replace(request.training, network=replace(request.training.network, features=read))
+    head = groups_learned(request, pool, training, progress)
     wanted: tuple[tuple[Split, int], ...] = (
         ("held_out", request.held_out_patterns),
         ("train", request.patterns),
@@ -70,23 +90,16 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
         )
         for split, count in wanted
     }
-    compositions, row = of_corpus(corpus, request.seed)
     known = {split: Known.of(found, row) for split, found in features.items()}
-    apart = torch.from_numpy(corpus.split[row >= 0] == 1)
-    pool = compositions.only(~apart)
-    if request.index is not None:
-        pool = pool.with_more(of_index(request.index))
-    read = classifier.network.aux_head.in_features
-    training = replace(request.training, network=replace(request.training.network, features=read))
-    steps = training.steps
-    head = train_head(
-        pool,
+    steps = training.match_steps
+    head = train_match(
+        head,
         known["train"],
         compositions,
         training,
-        lambda step, loss: progress(f"loss {loss:.3f}", step, steps),
+        lambda step, loss: progress(f"match, loss {loss:.3f}", step, steps),
     )
-    figures = held_out_figures(head, pool, compositions.only(apart), known["held_out"], compositions)
+    figures = held_out_figures(head, pool, compositions.only(apart & own), known["held_out"], compositions)
     for name, value in figures.items():
         say(f"held out, {name}: {value:.4g}")
     limits, noticed = contradiction(head, known["held_out"], compositions, request.seed)
@@ -102,6 +115,39 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
     if request.data is not None:
         about = weighed(Folder(request.data), replace(classifier, composition=head), about)
     return save_composition(request.checkpoint, classifier.card, head, about)
+
+
+def groups_learned(
+    request: Request,
+    pool: Compositions,
+    training: CompositionTraining,
+    progress: Callable[[str, int, int], None],
+) -> CompositionHead:
+    """A head that knows groups, from `work` where it is there: no pattern's network has a part in that."""
+    path = request.work / "groups.safetensors"
+    made_from = json.dumps(
+        {"compositions": len(pool), "digest": _digest(pool), "training": asdict(training)}, sort_keys=True
+    )
+    if path.is_file():
+        try:
+            with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("made_from") == made_from:
+                    head = CompositionHead(training.network)
+                    head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                    return head.eval()
+        except (SafetensorError, RuntimeError) as error:
+            raise BadInput(f"{path} is damaged ({error}): delete it.") from None
+    steps = training.steps
+    head = train_groups(pool, training, lambda step, loss: progress(f"groups, loss {loss:.3f}", step, steps))
+    write_atomically(path, save_tensors(dict(head.state_dict()), metadata={"made_from": made_from}))
+    return head
+
+
+def _digest(pool: Compositions) -> str:
+    digest = hashlib.sha256()
+    for part in (*pool.chemistry, pool.group):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.inference_mode()

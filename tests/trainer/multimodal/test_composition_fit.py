@@ -19,7 +19,13 @@ from simulators.corpus import Corpus, held_out
 from trainer.cli.main import app
 from trainer.multimodal import features
 from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
-from trainer.multimodal.composition_fit import CompositionTraining, Known, held_out_figures, train_head
+from trainer.multimodal.composition_fit import (
+    CompositionTraining,
+    Known,
+    held_out_figures,
+    train_groups,
+    train_match,
+)
 
 SMALL = CompositionConfig(features=12, width=16, depth=1, heads=2, hidden=24, dropout=0.0)
 
@@ -87,16 +93,20 @@ def made_up(n: int, seed: int) -> tuple[Compositions, Known]:
 def test_a_head_learns_groups_and_what_belongs_together():
     pool, known = made_up(600, 0)
     fresh, unseen = made_up(300, 1)
-    settings = CompositionTraining(steps=250, batch=64, lr=5e-3, network=SMALL, match_every=1)
+    settings = CompositionTraining(steps=250, match_steps=400, batch=64, lr=5e-3, network=SMALL)
     losses = []
-    head = train_head(pool, known, pool, settings, lambda step, loss: losses.append(loss))
+    head = train_groups(pool, settings, lambda step, loss: losses.append(loss))
     assert len(losses) == 250
+    said = head.groups(fresh.take(torch.arange(300), torch.ones(300, dtype=torch.bool)))
+    head = train_match(head, known, pool, settings)
+    again = head.groups(fresh.take(torch.arange(300), torch.ones(300, dtype=torch.bool)))
+    torch.testing.assert_close(again, said)  # groups stay as they are
     figures = held_out_figures(head, pool, fresh, unseen, fresh)
     assert figures["exact_top1"] > 0.99
     assert figures["elements_top1"] > 0.99
     assert figures["exact"] < 0.1 < figures["prior"]
     assert figures["exact_match_auc"] > 0.7  # 0.5 by chance; one in forty exchanged ones is the same
-    again = train_head(pool, known, pool, settings)
+    again = train_groups(pool, settings)
     torch.testing.assert_close(again.group.weight, head.group.weight)
 
 
@@ -105,7 +115,7 @@ def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_check
     for ending in (".json", ".safetensors"):
         card.with_suffix(ending).write_bytes(random_checkpoint.with_suffix(ending).read_bytes())
     arguments = ["composition", "--checkpoint", str(card), "--corpus", str(corpus), "--work", str(tmp_path)]
-    few = ["--patterns", "256", "--held-out", "256", "--steps", "5"]
+    few = ["--patterns", "256", "--held-out", "256", "--steps", "5", "--match-steps", "5"]
     before = card.read_bytes()
     bad = CliRunner().invoke(app, [*arguments, *few, "--index", str(tmp_path / "absent.parquet")])
     assert isinstance(bad.exception, BadInput)
@@ -117,3 +127,10 @@ def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_check
     assert about.held_out["exact"] > 0
     assert about.calibrated_on == "nothing: defaults"
     assert Classifier.load(card).composition is not None
+    groups = (tmp_path / "groups.safetensors").read_bytes()
+    assert CliRunner().invoke(app, [*arguments, *few]).exit_code == 0
+    assert (tmp_path / "groups.safetensors").read_bytes() == groups  # not trained again
+    (tmp_path / "groups.safetensors").write_bytes(groups[:100])
+    damaged = CliRunner().invoke(app, [*arguments, *few])
+    assert isinstance(damaged.exception, BadInput)
+    assert "damaged" in str(damaged.exception)
