@@ -1,7 +1,7 @@
 """The training loop: patterns a second, MFU, share of time spent waiting for data.
 
 `python tests/bench/train.py [--config NAME] [--steps N] [--corpus FILE] [--workers N] [--json]`: a single
-process on one core; on all cores, with patterns made in the background; and Ray workers of one core each
+process on one core, in bf16 where the machine multiplies it, and in fp32; on all cores, with patterns made in the background; and Ray workers of one core each
 (`--workers 0` leaves them out). Without a corpus a small one is packed from textbook structures.
 
 Rates are by the clock. On one core there are rates by processor time as well, which other programs do not
@@ -30,7 +30,7 @@ from rich.console import Console
 from eg_agent.reporting import reported
 from simulators.corpus import COMPUTED, pack
 from simulators.textbook import textbook
-from trainer.config import Budget, TrainConfig, config
+from trainer.config import Budget, Precision, TrainConfig, config
 from trainer.context import LocalContext, choose_device
 from trainer.data import open_data
 from trainer.fit import Request, cores, make_run
@@ -40,11 +40,15 @@ from trainer.loop import PATTERNS_TOGETHER, train
 
 @dataclass(frozen=True)
 class Case:
-    """A way to run the loop. workers: of Ray; 0 for a process without it. threads: CPU threads of each."""
+    """A way to run the loop. workers: of Ray; 0 for a process without it. threads: CPU threads of each.
+
+    precision: in place of the configuration's.
+    """
 
     threads: int
     background: bool
     workers: int = 0
+    precision: Precision | None = None
 
 
 def small_corpus(folder: Path) -> Path:
@@ -83,6 +87,7 @@ def measure(
     settings: TrainConfig, steps: int, corpus: Path | None, device: str, case: Case
 ) -> dict[str, float]:
     """Figures of `steps` steps (whole blocks of patterns) after a block to warm up, which is left out."""
+    settings = replace(settings, precision=case.precision or settings.precision)
     together = max(1, PATTERNS_TOGETHER // settings.batch)
     blocks = max(2, -(-steps // together))
     settings = replace(
@@ -141,7 +146,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    cases = {"single process, one core": Case(1, background=False)}
+    cases = {
+        "single process, one core": Case(1, background=False),
+        "single process, one core, fp32": Case(1, background=False, precision="fp32"),
+    }
     if cores() > 1:
         cases["single process, all cores"] = Case(cores(), background=True)
     if given.workers and find_spec("ray") is not None:

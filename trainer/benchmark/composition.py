@@ -76,9 +76,20 @@ def mineral_formulas() -> Mapping[str, str]:
 
 
 def formula_of(row: Mapping[str, str]) -> str:
-    """The formula that a row of `index.csv` states, else that of the mineral it is named after, else ""."""
-    stated = (row.get("formula") or "").strip()
-    return stated or mineral_formulas().get((row.get("name") or "").strip().lower(), "")
+    """The formula that a row of `index.csv` states, or its name ends in ("hematite Fe2O3"), else that of the
+    mineral that it is named after, else ""."""
+    name = (row.get("name") or "").strip()
+    stated = (row.get("formula") or "").strip() or _formula_at_the_end(name)
+    return stated or mineral_formulas().get(name.lower(), "")
+
+
+def _formula_at_the_end(name: str) -> str:
+    """The last word of a name where it is a formula of two elements or more, else ""."""
+    word = name.split()[-1] if name else ""
+    try:
+        return word if len(Composition.of_formula(word).amounts) > 1 else ""
+    except BadInput:
+        return ""
 
 
 def told(

@@ -17,6 +17,14 @@ def test_a_stated_formula_goes_before_the_name():
     assert formula_of({}) == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [("hematite Fe2O3", "Fe2O3"), ("ZnO", "ZnO"), ("diamond? C", ""), ("Si", ""), ("rock no. 7", "")],
+)
+def test_a_name_may_end_in_a_formula(name, formula):
+    assert formula_of({"name": name}) == formula
+
+
 def test_every_ideal_formula_can_be_read():
     for name, formula in mineral_formulas().items():
         assert Composition.of_formula(formula).amounts, name

@@ -93,7 +93,7 @@ def made_up(n: int, seed: int) -> tuple[Compositions, Known]:
 def test_a_head_learns_groups_and_what_belongs_together():
     pool, known = made_up(600, 0)
     fresh, unseen = made_up(300, 1)
-    settings = CompositionTraining(steps=250, match_steps=400, batch=64, lr=5e-3, network=SMALL)
+    settings = CompositionTraining(steps=250, match_steps=250, batch=64, lr=5e-3, network=SMALL)
     losses = []
     head = train_groups(pool, settings, lambda step, loss: losses.append(loss))
     assert len(losses) == 250
