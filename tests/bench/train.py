@@ -1,8 +1,9 @@
 """The training loop: patterns a second, MFU, share of time spent waiting for data.
 
 `python tests/bench/train.py [--config NAME] [--steps N] [--corpus FILE] [--workers N] [--json]`: a single
-process on one core, in bf16 where the machine multiplies it, and in fp32; on all cores, with patterns made in the background; and Ray workers of one core each
-(`--workers 0` leaves them out). Without a corpus a small one is packed from textbook structures.
+process on one core, in bf16 where the machine multiplies it, and in fp32; on all cores, with patterns made in
+the background; and Ray workers of one core each (`--workers 0` leaves them out). Without a corpus a small one
+is packed from textbook structures.
 
 Rates are by the clock. On one core there are rates by processor time as well, which other programs do not
 lower, and MFU and the share of data are of these. MFU is against one large matrix product measured in the

@@ -72,14 +72,15 @@ def centring(space_group: int, cell: npt.NDArray[np.float32], hkl: npt.NDArray[n
 def library_of_corpus(
     corpus: Corpus, rows: npt.NDArray[np.int64] | None = None, *, random: bool = False
 ) -> Library:
-    """The structures of a corpus (all, or `rows`) as a library; random crystals only if asked for.
+    """The structures of a corpus (all, or `rows`) as a library; random crystals and perturbed copies, which
+    are nobody's, only if asked for (`random`).
 
     Peaks are the strongest of the corpus's (as a diffractometer with Cu K-alpha sees them); a structure
     in the corpus twice stays twice.
     """
     chosen = np.arange(len(corpus)) if rows is None else np.asarray(rows, dtype=np.int64)
     if not random:
-        chosen = chosen[corpus.source[chosen] <= MINERAL]
+        chosen = chosen[(corpus.source[chosen] <= MINERAL) & ~corpus.copied[chosen]]
     if not len(chosen):
         raise BadInput(
             "there is no real structure to make a library of: give structures, or a corpus of them."

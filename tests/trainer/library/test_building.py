@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from eg_agent.errors import BadInput
 from eg_agent.library import Library
 from eg_agent.patterns import Pattern, Radiation, write_xye
-from simulators.corpus import MINERAL, Corpus, pack
+from simulators.corpus import COPY_MARK, MINERAL, Corpus, pack
+from simulators.perturbation import perturbed
 from simulators.scattering import lorentz_polarisation, peak_list
 from simulators.textbook import textbook
 from trainer.cli.main import app
@@ -74,6 +75,16 @@ def test_the_textbook_as_a_library(corpus: Corpus) -> None:
         assert reduced.volume == pytest.approx(conventional.volume / volumes[letter], rel=1e-4), letter
         again = reduced.get_niggli_reduced_lattice()
         np.testing.assert_allclose(sorted(again.lengths), sorted(reduced.lengths), rtol=1e-4)
+
+
+def test_copies_are_in_no_library() -> None:
+    halite = textbook()[0]
+    rng = np.random.default_rng(0)
+    copy = perturbed(halite, rng, name=f"{halite.name}{COPY_MARK}1")
+    both = pack([(halite, MINERAL), (copy, MINERAL)])
+    assert both.copied.tolist() == [False, True]
+    assert list(library_of_corpus(both).ids) == [halite.name]
+    assert len(library_of_corpus(both, random=True).ids) == 2
 
 
 def test_centring_shows_in_the_indices_of_a_setting() -> None:
