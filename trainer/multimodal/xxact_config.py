@@ -43,7 +43,8 @@ class XxactTrain:
     (stage 2 with cut ranges). stretch, contrast: of clean patterns, each time another: the lattice larger or
     smaller by up to this share, and ln of a power of the intensities up to this. copies: share of symmetric
     copies of training structures (materials made with --copies) among the samples that need no energy.
-    strain: of the free axes of clean patterns' cells (standard deviation), each time another.
+    strain: of the free axes of clean patterns' cells (standard deviation), each time another. widest: FWHM
+    (degrees) up to which lines of half of the clean patterns are widened, where patterns are `rendered`.
     exchanged: share of the samples, where both inputs are shown, whose composition is another structure's:
     the symmetry is the pattern's then, and no energy is asked for.
     views: how many stage-2 patterns of each structure are made.
@@ -68,6 +69,7 @@ class XxactTrain:
     contrast: float = 0.0
     copies: float = 0.0
     strain: float = 0.0
+    widest: float = 0.0
     exchanged: float = 0.0
     views: int = 1
     samples: int = 200_000
@@ -95,6 +97,8 @@ class XxactTrain:
             )
         if not 0.0 <= self.copies <= 1.0 or not 0.0 <= self.strain <= 0.1:
             raise BadInput("copies of a run are a share, from 0 to 1; its strain lies between 0 and 0.1.")
+        if self.widest and not (self.rendered and 0.2 < self.widest <= 3.0):
+            raise BadInput("widest of a run lies above 0.2 degrees, up to 3, and goes with copies or strain.")
         if self.rendered and (self.patterns == "stage2" or self.inputs == "composition"):
             raise BadInput("copies and strain are for runs that see clean patterns.")
         if self.copies and (self.rows == "labelled" or self.share < 1.0 or self.objective != "properties"):

@@ -266,7 +266,7 @@ def open_xxact(path: Path, config: XxactTrain, device: torch.device, views: Path
         scales,
         name,
         torch.arange(len(materials), len(corpus), device=device) if config.copies else None,
-        Rendered(corpus, grid, device, common=config.stretch, axes=config.strain)
+        Rendered(corpus, grid, device, common=config.stretch, axes=config.strain, widest=config.widest)
         if config.rendered
         else None,
     )

@@ -102,6 +102,21 @@ def _of_copies(inputs: str) -> _Variant:
     return make
 
 
+def _any_of_copies(base: XxactTrain, _: Setting) -> XxactTrain:
+    """One network for any input that is never shown a pattern twice, clean or of stage 2."""
+    return replace(
+        base,
+        inputs="any",
+        patterns="mixed",
+        rows="half",
+        begin_from="composition",
+        network=replace(base.network, symmetry=True, match=True, dropout=0.05),
+        weights=replace(base.weights, group=0.5, lattice=1.0, match=1.0),
+        exchanged=0.15,
+        **_VARIED,
+    )
+
+
 def share_name(inputs: str, share: float, begin: str = "") -> str:
     """Name of a run of the scaling table."""
     start = {"": "", "masked": "-masked"}[begin]
@@ -158,17 +173,10 @@ VARIANTS: dict[str, _Variant] = {
         contrast=0.3,
         begin_from="composition",
     ),
-    # No pattern is ever shown twice, clean or of stage 2.
-    "any-copies": lambda base, _: replace(
-        base,
-        inputs="any",
-        patterns="mixed",
-        rows="half",
-        begin_from="composition",
-        network=replace(base.network, symmetry=True, match=True, dropout=0.05),
-        weights=replace(base.weights, group=0.5, lattice=1.0, match=1.0),
-        exchanged=0.15,
-        **_VARIED,
+    "any-copies": _any_of_copies,
+    # Then lines of any width that a diffractometer has, for some two fifths of that again.
+    "any-widths": lambda base, at: replace(
+        _any_of_copies(base, at), widest=1.2, begin_from="any-copies", samples=max(1, 2 * base.samples // 5)
     ),
 }
 
@@ -212,6 +220,7 @@ ORDER = (
     "xrd-system-copies",
     "any-varied",
     "any-copies",
+    "any-widths",
 )
 
 

@@ -126,6 +126,7 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         ("pattern only, the same", "xrd-system-copies"),
         ("any input, half of the structures without an energy, patterns varied", "any-varied"),
         ("any input, half of the structures without an energy, mostly copies", "any-copies"),
+        ("any input, the same, then with lines of any width", "any-widths"),
         ("any input, half of the patterns of stage 2, begun from composition only", "any"),
     )
     rows, found = [], {}
@@ -160,7 +161,11 @@ def inputs_table(runs: Runs) -> dict[str, Any]:
         )
         if a in found and b in found
     ]
-    for variant, words in (("any", "any input"), ("any-copies", "any input, of copies")):
+    for variant, words in (
+        ("any", "any input"),
+        ("any-copies", "any input, of copies"),
+        ("any-widths", "any input, of any width"),
+    ):
         if variant not in found:
             continue
         run = found[variant]
@@ -217,6 +222,8 @@ def conditions_table(runs: Runs) -> list[Row]:
         ("both, trained on clean patterns of copies", "both-system-copies", "both"),
         ("any input, trained on copies, both kinds: both shown", "any-copies", "both"),
         ("any input, trained on copies, both kinds: pattern only", "any-copies", "xrd"),
+        ("any input, then with lines of any width: both shown", "any-widths", "both"),
+        ("any input, then with lines of any width: pattern only", "any-widths", "xrd"),
     ):
         run = runs.get(variant)
         if run is not None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter1d
 from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
@@ -26,8 +27,8 @@ from trainer.cli.main import app
 from trainer.context import LocalContext
 from trainer.multimodal.copies import COPIES, copy_training
 from trainer.multimodal.materials import TRAIN, Materials, part_of, read_materials
-from trainer.multimodal.rendering import STRAINED, Rendered
-from trainer.multimodal.views import clean_view
+from trainer.multimodal.rendering import STRAINED, WIDENED, Rendered, widened
+from trainer.multimodal.views import CLEAN_FWHM, clean_view
 from trainer.multimodal.xxact_config import Weights, XxactTrain
 from trainer.multimodal.xxact_data import open_xxact
 from trainer.multimodal.xxact_loop import train_xxact
@@ -140,6 +141,31 @@ def test_half_of_the_patterns_keep_the_ratios_of_their_cell():
     strained = Rendered(corpus, grid, CPU, common=0.03, axes=0.02).patterns(rows, random)
     same = (larger - strained).abs().amax(1) < 1e-3
     assert float(same.float().mean()) == pytest.approx(1.0 - STRAINED, abs=0.1)
+
+
+@pytest.mark.parametrize("fwhm", [0.2, 0.35, 0.8, 1.2])
+def test_widened_lines_are_gaussians_of_their_width(fwhm):
+    """A line alone, against scipy's Gaussian filter of what is missing to its width."""
+    grid = Grid(5.0, 90.0, 2048)
+    step = 85.0 / 2047
+    at = (torch.arange(2048) - 900.3) * step
+    narrow = torch.exp(-4 * np.log(2.0) * (at / CLEAN_FWHM).square())[None]
+    made = widened(narrow, grid, torch.tensor([fwhm]))[0].numpy()
+    sigma = np.sqrt(max(fwhm**2 - CLEAN_FWHM**2, 1e-9)) / np.sqrt(8 * np.log(2.0)) / step
+    wanted = gaussian_filter1d(narrow[0].double().numpy(), sigma, truncate=8.0, mode="constant")
+    np.testing.assert_allclose(made, wanted / wanted.max(), atol=2e-3)
+    width = np.ptp(np.flatnonzero(made > 0.5)) * step
+    assert width == pytest.approx(fwhm, abs=2.5 * step)
+
+
+def test_half_of_the_patterns_have_wider_lines():
+    corpus, grid = one("orthorhombic"), Grid(5.0, 90.0, 2048)
+    rows, random = torch.zeros(400, dtype=torch.int64), CounterRandom(3, torch.arange(400))
+    plain = Rendered(corpus, grid, CPU, common=0.0, axes=0.0).patterns(rows, random)
+    wider = Rendered(corpus, grid, CPU, common=0.0, axes=0.0, widest=1.2).patterns(rows, random)
+    same = (plain - wider).abs().amax(1) < 0.02
+    assert float(same.float().mean()) == pytest.approx(1.0 - WIDENED, abs=0.1)
+    assert float(wider.mean(1).max()) > 3.0 * float(plain.mean(1).max())
 
 
 def settings(**changes) -> XxactTrain:
