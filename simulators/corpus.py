@@ -6,6 +6,7 @@ pickle, read back on any machine with numpy alone.
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -24,8 +25,9 @@ from simulators.scattering import lorentz_polarisation, peak_list
 SOURCES = ("computed", "mineral", "random", "molecular")
 COMPUTED, MINERAL, RANDOM, MOLECULAR = range(4)
 
-#: In the name of a perturbed copy, before its number.
+#: At the end of the name of a perturbed copy, before its number if it has one.
 COPY_MARK = " ~"
+_COPY = re.compile(re.escape(COPY_MARK) + r"\d*$")
 
 #: Smallest spacing kept: 90 degrees with Cu K-alpha1 is 1.0893 angstrom, less 6 % for strain.
 D_MIN = 1.03
@@ -143,7 +145,7 @@ class Corpus:
     @property
     def copied(self) -> npt.NDArray[np.bool_]:
         """[N] whether a structure is a perturbed copy of another one (`simulators.perturbation`)."""
-        return np.array([COPY_MARK in name for name in self.names], dtype=np.bool_)
+        return np.array([bool(_COPY.search(name)) for name in self.names], dtype=np.bool_)
 
     @property
     def formulas(self) -> list[str]:

@@ -2,8 +2,8 @@
 
 Each stem says its own `macs`: multiply-adds of one fully covered pattern, `length` points with padding.
 
-Convolutions run as those of images one point high, channels last in memory: on CPUs oneDNN is 1.3 (fp32)
-to 2.2 (bf16, with means of two points) times faster so, and on GPUs it is the layout of tensor cores.
+Convolutions run as those of images one point high, channels last in memory: on a CPU a step of training is
+1.3 (fp32) to 1.4 (bf16) times faster so (docs/decisions/0017), and on GPUs it is the layout of tensor cores.
 
 Axes as in `eg_agent.model.network`.
 """
@@ -38,12 +38,12 @@ class Norm(nn.BatchNorm1d):
             raise ValueError(f"expected [B, C, 1, L], got {input.dim()} dimensions")
 
 
-def _as_image(x_BCL: Tensor) -> Tensor:
+def as_image(x_BCL: Tensor) -> Tensor:
     """[B, C, L] -> [B, C, 1, L], channels last in memory."""
     return x_BCL.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
-def _as_tokens(x_BC1T: Tensor) -> Tensor:
+def as_tokens(x_BC1T: Tensor) -> Tensor:
     """[B, C, 1, T] -> [B, T, C]."""
     return x_BC1T.squeeze(2).transpose(1, 2)
 
@@ -83,7 +83,7 @@ class ConvStem(nn.Module):
         self.project = nn.Linear(channels, config.width)
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(_as_tokens(self.stages(_as_image(x_BCL))))
+        return self.project(as_tokens(self.stages(as_image(x_BCL))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:
@@ -130,7 +130,7 @@ class ResidualStem(nn.Module):
         self.project = nn.Linear(widths[-1], config.width) if widths[-1] != config.width else nn.Identity()
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(_as_tokens(self.stages(self.first(_as_image(x_BCL)))))
+        return self.project(as_tokens(self.stages(self.first(as_image(x_BCL)))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:
@@ -193,7 +193,7 @@ class ResNet18Stem(nn.Module):
         self.project = nn.Linear(512, config.width) if config.width != 512 else nn.Identity()
 
     def forward(self, x_BCL: Tensor) -> Tensor:
-        return self.project(_as_tokens(self.stages(self.first(_as_image(x_BCL)))))
+        return self.project(as_tokens(self.stages(self.first(as_image(x_BCL)))))
 
     @staticmethod
     def macs(config: NetworkConfig, length: int) -> int:

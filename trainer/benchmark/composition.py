@@ -4,9 +4,9 @@ Rows: none (the network alone), elements, exact; beside them what the compositio
 the pattern (elements_alone, exact_alone), and the prior. All are calibrated the same way, by folds of
 compounds. The steps up from one row to the next are paired, pattern by pattern.
 
-A pattern without a formula that is named after a mineral has the mineral's ideal one
-(`mineral_formulas.json`): a name is all that most people write down. Steps are given for both kinds
-apart, too.
+A pattern without a formula has the one that its name ends in, or the ideal one of the mineral that it is
+named after (`mineral_formulas.json`): a name is all that most people write down. Steps are given for both
+kinds apart, too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Told:
 
     cases, compositions: n each. features: [n, R]. split, aux: [n, 99] of the network. added: [n, 99] of the
     composition head, by "elements" and "exact"; match: [n] log-odds by the same. stated: [n] whose formula
-    the data state; the others have a mineral's name.
+    the data state; of the others a name says it.
     """
 
     cases: list[Case]

@@ -12,7 +12,11 @@ def composition(
     checkpoint: Annotated[Path, typer.Option(help="Card (.json) to put it beside.", show_default=False)],
     corpus: Annotated[Path, typer.Option(help="Training corpus.", show_default=False)],
     work: Annotated[
-        Path, typer.Option(help="Folder that keeps features; a stopped run goes on.", show_default=False)
+        Path,
+        typer.Option(
+            help="Folder that keeps what was learned of groups, and features, for the next time.",
+            show_default=False,
+        ),
     ],
     index: Annotated[
         Path | None,

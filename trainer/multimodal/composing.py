@@ -61,6 +61,8 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
     """Make features, train the head, fit its weights, and write it beside the checkpoint."""
     if request.checkpoint.suffix != ".json" or not request.checkpoint.is_file():
         raise BadInput(f"{request.checkpoint} is no card of a checkpoint: give its .json file.")
+    # Before half an hour of training, not behind it.
+    folder = None if request.data is None else Folder(request.data)
     classifier = Classifier.load(request.checkpoint)
     corpus = Corpus.load(request.corpus)
     request.work.mkdir(parents=True, exist_ok=True)
@@ -112,8 +114,8 @@ def compose(request: Request, say: Say, progress: Callable[[str, int, int], None
         + f"; {len(features['train']):,} patterns",
         held_out=figures,
     )
-    if request.data is not None:
-        about = weighed(Folder(request.data), replace(classifier, composition=head), about)
+    if folder is not None:
+        about = weighed(folder, replace(classifier, composition=head), about)
     return save_composition(request.checkpoint, classifier.card, head, about)
 
 

@@ -84,7 +84,7 @@ def train_groups(
 
     def loss() -> Tensor:
         rows = torch.randint(len(pool), (batch,))
-        said = _by_richness(head, pool.take(rows, torch.rand(batch) < 0.5))
+        said = by_richness(head, pool.take(rows, torch.rand(batch) < 0.5))
         return F.cross_entropy(log_prior + said, pool.group[rows])
 
     return _train(head, list(head.parameters()), loss, settings.steps, settings, report)
@@ -144,7 +144,7 @@ def _train(
     return head.eval()
 
 
-def _by_richness(head: CompositionHead, given: Chemistry) -> Tensor:
+def by_richness(head: CompositionHead, given: Chemistry) -> Tensor:
     """`head.groups`, those with few elements apart: one rich composition would make all as long as it."""
     count_B = (given.element_BE > 0).sum(1)
     order_B = count_B.argsort()

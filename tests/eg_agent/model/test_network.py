@@ -13,6 +13,7 @@ from eg_agent.errors import BadInput
 from eg_agent.model.architectures import NETWORKS, paper, small, tiny
 from eg_agent.model.checkpoint import config_from_dict, config_to_dict
 from eg_agent.model.network import N_BITS, N_GROUPS, Network, NetworkConfig
+from eg_agent.model.stems import Conv, Norm, as_image
 from eg_agent.symmetry import group_of_space_group, published_codes
 
 
@@ -203,3 +204,22 @@ def test_a_card_from_before_a_field_existed_means_its_default():
 def test_cpu_networks_are_small_and_the_gpu_network_is_not():
     for name, low, high in (("residual", 1, 3), ("hybrid", 1, 3), ("trial", 2.8, 3), ("base", 6, 20)):
         assert low <= Network(NETWORKS[name]()).parameters_count / 1e6 <= high
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_a_convolution_of_images_is_that_of_torch(stride):
+    """With the weights of torch's layers over [B, C, L], in training and in evaluation."""
+    torch.manual_seed(0)
+    ours = torch.nn.Sequential(Conv(4, 6, 5, stride, padding=2, bias=False), Norm(6))
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv1d(4, 6, 5, stride, padding=2, bias=False), torch.nn.BatchNorm1d(6)
+    )
+    theirs.load_state_dict(ours.state_dict())
+    x_BCL = torch.randn(3, 4, 64)
+    for _ in range(2):
+        made = ours(as_image(x_BCL)).squeeze(2)
+        torch.testing.assert_close(made, theirs(x_BCL), rtol=1e-4, atol=1e-5)
+        ours.eval()
+        theirs.eval()
+    with pytest.raises(ValueError, match="got 3 dimensions"):
+        Norm(4)(x_BCL)

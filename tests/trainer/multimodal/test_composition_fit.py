@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput
 from eg_agent.model import Classifier, read_card
-from eg_agent.model.composition import CompositionConfig, chemistry
+from eg_agent.model.composition import CompositionConfig, CompositionHead, chemistry
 from eg_agent.symmetry import group_of_space_group
 from simulators.corpus import Corpus, held_out
 from trainer.cli.main import app
@@ -22,6 +22,7 @@ from trainer.multimodal.chemistries import Compositions, of_corpus, of_index
 from trainer.multimodal.composition_fit import (
     CompositionTraining,
     Known,
+    by_richness,
     held_out_figures,
     train_groups,
     train_match,
@@ -110,6 +111,16 @@ def test_a_head_learns_groups_and_what_belongs_together():
     torch.testing.assert_close(again.group.weight, head.group.weight)
 
 
+def test_batchesby_richness_say_what_one_batch_says():
+    elements = ("Na", "Cl", "O", "S", "Fe", "Ni", "Zn")
+    rng = np.random.default_rng(0)
+    rich = [Composition.of_amounts(dict.fromkeys(elements[: rng.integers(1, 8)], 1.0)) for _ in range(40)]
+    given = chemistry([*rich, Composition.of_formula("KCl")])
+    head = CompositionHead(SMALL).eval()
+    torch.nn.init.normal_(head.group.weight)
+    torch.testing.assert_close(by_richness(head, given), head.groups(given))
+
+
 def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_checkpoint):
     card = tmp_path / "tiny.json"
     for ending in (".json", ".safetensors"):
@@ -119,6 +130,9 @@ def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_check
     before = card.read_bytes()
     bad = CliRunner().invoke(app, [*arguments, *few, "--index", str(tmp_path / "absent.parquet")])
     assert isinstance(bad.exception, BadInput)
+    bad = CliRunner().invoke(app, [*arguments, *few, "--data", str(tmp_path / "absent")])
+    assert isinstance(bad.exception, BadInput)
+    assert not (tmp_path / "groups.safetensors").exists()  # said before anything is trained
     assert card.read_bytes() == before
     done = CliRunner().invoke(app, [*arguments, *few])
     assert done.exit_code == 0, done.output

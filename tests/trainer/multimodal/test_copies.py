@@ -252,6 +252,10 @@ def test_copies_that_cannot_be_are_refused(tmp_path, table, made):
     for wrong in (
         {"copies": 1.5},
         {"strain": 0.5},
+        {"widest": 0.1},
+        {"widest": 9.0},
+        {"widest": float("nan")},
+        {"widest": 1.0, "copies": 0.0},
         {"patterns": "stage2"},
         {"inputs": "composition"},
         {"rows": "labelled"},
