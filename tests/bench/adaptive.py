@@ -1,9 +1,10 @@
 """`python tests/bench/adaptive.py --structures DIR [--json]`: what the agent's decisions save in time.
 
 Samples are structures of formulas that training held out, drawn as the databases have them, with the
-nuisances of stage 2, a brightness drawn over three decades, and a cell from the sample table that is 0.1 %
-off. All strategies have the same identifier and stop when the calibrated posterior of one group reaches
-0.95; a wrong or an unfinished answer is charged the whole budget. Seconds count, moves and overheads
+nuisances of stage 2, the brightness that stage 2 records at 1 s a point (--peak-rate for another one: dim
+samples are 2 2000), and a cell from the sample table that is 0.1 % off. All strategies have the same
+identifier and stop when the calibrated posterior of one group reaches 0.95; a wrong or an unfinished answer
+is charged the whole budget. Seconds count, moves and overheads
 included (`trainer.benchmark.counted_samples.COSTS`):
 
 fixed       one scan; its counting time, last angle and step have the least mean time on other samples
@@ -42,12 +43,12 @@ from tests.bench.adaptive_report import drawn_curve, of, summary
 from tests.bench.adaptive_strategies import FixedScan, Outcome, Sample, Trial, fitted_power
 from tests.bench.telling import shard as shard_of
 from tests.bench.telling import some, tell
-from trainer.benchmark.counted_samples import COSTS, RANGE, STEP, Drawn, draw
+from trainer.benchmark.counted_samples import COSTS, RANGE, STAGE_TWO, STEP, Drawn, draw
 
 Strategy = Callable[[Sample], Outcome]
 
 #: What the fixed scan is tuned over: counting time for two ranges first, then the step at the best of them.
-TIMES, ENDS, STEPS = (0.3, 1.0, 3.0, 10.0), (60.0, RANGE[1]), (0.02, 0.08)
+TIMES, ENDS, STEPS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), (60.0, RANGE[1]), (0.02, 0.08)
 
 
 class Made(Protocol):
@@ -129,6 +130,14 @@ def main() -> None:
     parser.add_argument("--tuning", type=some, default=40, help="other samples, for the fixed scan")
     parser.add_argument("--others", type=int, default=200, help="samples for random and everywhere, at most")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--peak-rate",
+        type=float,
+        nargs=2,
+        default=STAGE_TWO,
+        metavar=("LOW", "HIGH"),
+        help="counts a second at the highest peak, log-uniform between these (default: %(default)s)",
+    )
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, default=Path("adaptive"))
     parser.add_argument("--shard", type=shard_of, default=(1, 1), help="I/N: make every N-th row only")
@@ -140,7 +149,12 @@ def main() -> None:
     costs = replace(COSTS, overhead=arguments.overhead, move_per_point=arguments.move)
     # the bench stops by the calibrated posterior: the verdict must not do so before
     identifier = Identifier(arguments.checkpoint, "inorganic", IdentifySettings(identified=0.9999))
-    samples, others = draw(arguments.structures, arguments.number, arguments.tuning, arguments.seed)
+    low, high = arguments.peak_rate
+    if not 0 < low <= high:
+        sys.exit(f"--peak-rate {low:g} {high:g}: give two counts a second above 0, the smaller one first.")
+    samples, others = draw(
+        arguments.structures, arguments.number, arguments.tuning, arguments.seed, (low, high)
+    )
     out, shard = arguments.out, arguments.shard
     scan, power, rows = tuned(others, Trial(identifier, costs=costs), out / "tuning.jsonl", shard)
     if len(rows) < len(others):

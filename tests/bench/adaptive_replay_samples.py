@@ -17,7 +17,7 @@ from scipy.signal import find_peaks
 
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
-from trainer.benchmark.counted_samples import PEAK_RATE, Floats, Sample
+from trainer.benchmark.counted_samples import DIM, Floats, Sample
 from trainer.benchmark.data import Case, Folder
 
 #: A pattern whose median is below this share of its highest peak, or that goes below zero, had its background
@@ -108,7 +108,7 @@ class Replayed:
     def rate(self) -> MeasuredRate:
         """What is counted; its brightness is a function of the id."""
         rng = np.random.default_rng([0x4EA1, self.seed])
-        peak_rate = float(np.exp(rng.uniform(*np.log(PEAK_RATE))))
+        peak_rate = float(np.exp(rng.uniform(*np.log(DIM))))
         return rate_of(self.folder.pattern(self.case), peak_rate)
 
     def sample(self) -> MeasuredSample:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from eg_agent.identify.fusion import normalise
 from tests.bench.adaptive_strategies import BUDGET, STOP_AT, FixedScan, Outcome
 
-#: Counts a second at the highest peak that part the samples into weak, middling and strong ones.
-STRATA = {"2-20 counts/s": (0.0, 20.0), "20-200 counts/s": (20.0, 200.0), "200-2000 counts/s": (200.0, 1e9)}
+#: Counts a second at the highest peak that part the samples, by the power of ten.
+STRATA = tuple((2.0 * 10**power, 2.0 * 10 ** (power + 1)) for power in range(5))
 
 
 def of(row: dict[str, Any], power: float | None = None) -> Outcome:
@@ -79,8 +79,8 @@ def summary(
         },
         "where_either_was_right": against(both, "fixed", seed),
         "by_brightness": {
-            name: {"n": len(part), **against(part, "fixed", seed)}
-            for name, (low, high) in STRATA.items()
+            f"{low:g}-{high:g} counts/s": {"n": len(part), **against(part, "fixed", seed)}
+            for low, high in STRATA
             if len(part := [row for row in made if low <= row["peak_rate"] < high]) > 2
         },
         "lines": {

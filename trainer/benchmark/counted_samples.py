@@ -24,8 +24,12 @@ from simulators.structures import count_rows
 COPPER = Radiation.anode("Cu")
 #: Degrees that the goniometer reaches, and the step of everything but the tuned fixed scan.
 RANGE, STEP = (5.0, 90.0), 0.04
-#: Counts a second at the highest peak: milligrams in a capillary or a neutron beam, to a strong flat sample.
-PEAK_RATE = (2.0, 2000.0)
+#: Counts a second at the highest peak, least and most, log-uniform.
+PeakRates = tuple[float, float]
+#: Dim samples: milligrams in a capillary or a neutron beam, to a strong flat sample.
+DIM: PeakRates = (2.0, 2000.0)
+#: What stage 2 records of laboratory patterns (`StreamConfig`, counts at the maximum), at 1 s a point.
+STAGE_TWO: PeakRates = (80.0, 8e4)
 #: Relative error of the cell that the sample table gives (standard deviation).
 CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
@@ -107,33 +111,44 @@ def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A sample that is made when it is needed: its crystal, its seed, and where foreign phases come from."""
+    """A sample that is made when it is needed: its crystal, its seed, where foreign phases come from, and
+    between which counts a second its highest peak is."""
 
     crystal: Crystal
     seed: int
     others: list[Crystal]
+    peak_rate: PeakRates = DIM
 
     def sample(self) -> Sample:
         """The sample; a function of the crystal and the seed."""
-        return make_sample(self.crystal, self.others, np.random.default_rng([0x5A3, self.seed]), self.seed)
+        rng = np.random.default_rng([0x5A3, self.seed])
+        return make_sample(self.crystal, self.others, rng, self.seed, self.peak_rate)
 
 
-def draw(folder: Path, number: int, tuning: int, seed: int) -> tuple[list[Drawn], list[Drawn]]:
-    """`number` samples to measure and `tuning` other ones, no formula twice; a function of the seed."""
+def draw(
+    folder: Path, number: int, tuning: int, seed: int, peak_rate: PeakRates = DIM
+) -> tuple[list[Drawn], list[Drawn]]:
+    """`number` samples to measure and `tuning` other ones, no formula twice; a function of the arguments."""
     source = crystals(folder, seed)
     chosen = [next(source) for _ in range(number + tuning)]
-    drawn = [Drawn(crystal, seed * 100_000 + i, chosen) for i, crystal in enumerate(chosen)]
+    drawn = [Drawn(crystal, seed * 100_000 + i, chosen, peak_rate) for i, crystal in enumerate(chosen)]
     return drawn[:number], drawn[number:]
 
 
-def make_sample(crystal: Crystal, others: list[Crystal], rng: np.random.Generator, seed: int) -> Sample:
+def make_sample(
+    crystal: Crystal,
+    others: list[Crystal],
+    rng: np.random.Generator,
+    seed: int,
+    peak_rate: PeakRates = DIM,
+) -> Sample:
     """A crystal as a powder on a diffractometer of stage 2."""
     rate = expected_rate(
         crystal,
         COPPER,
         instrument=realistic_instrument(rng),
         specimen=realistic_specimen(rng, others),
-        peak_rate=float(np.exp(rng.uniform(*np.log(PEAK_RATE)))),
+        peak_rate=float(np.exp(rng.uniform(*np.log(peak_rate)))),
         two_theta_max=RANGE[1],
     )
     scale = 1.0 + CELL_ERROR * float(rng.standard_normal())
