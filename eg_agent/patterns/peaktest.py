@@ -70,11 +70,9 @@ def strongest_excess(pattern: Pattern) -> Excess:
     x, y = pattern.two_theta, pattern.intensity
     counts = pattern.raw_counts and bool(np.all(y >= 0.0))
     best: Excess | None = _uneven(pattern) if counts and pattern.covered else None
-    inside = measured_intervals(x, pattern.covered)
-    if counts and pattern.counting_time is not None:
-        # a change of counting time is a step in counts, and no peak
-        inside = inside & (np.abs(np.diff(pattern.counting_time)) <= 0.01 * pattern.counting_time[1:])
-    for first, last in segments(inside):
+    # a change of counting time is a step in counts, and no peak
+    time = _seconds(pattern) if counts else np.ones(y.size)
+    for first, last in segments(measured_intervals(x, pattern.covered)):
         step = float(np.median(np.diff(x[first:last])))
         unit = pattern.radiation.mean_wavelength / CU_KALPHA1 / step  # points a degree at Cu K-alpha1
         part = y[first:last]
@@ -84,7 +82,8 @@ def strongest_excess(pattern: Pattern) -> Excess:
             part = part / _event_size(part)
         # windows were put on lines: there the typical excess is a peak's own, and no ripple to be measured
         chosen = counts and bool(pattern.covered) and part.size < NARROW_WINDOW * unit
-        for width, significance in _scan(part, unit, counts or sparse, typical=not chosen):
+        seconds = time[first:last]
+        for width, significance in _scan(part, unit, counts or sparse, seconds, typical=not chosen):
             at = int(np.argmax(significance))
             centre = first + at + (part.size - significance.size) // 2
             here = Excess(float(significance[at]), float(x[centre]), width * step, threshold)
@@ -98,27 +97,36 @@ def _uneven(pattern: Pattern) -> Excess | None:
     """The excess of all narrow windows together: how much more their counts differ than those of a straight
     line would. A window that holds little but a line has no flanks to compare it with."""
     x, y = pattern.two_theta, pattern.intensity
-    inside = measured_intervals(x, pattern.covered)
-    if pattern.counting_time is not None:
-        inside = inside & (np.abs(np.diff(pattern.counting_time)) <= 0.01 * pattern.counting_time[1:])
+    time = _seconds(pattern)
     square, freedom, width, top = 0.0, 0, 0.0, (0.0, float(x[0]))
-    for first, last in segments(inside):
+    for first, last in segments(measured_intervals(x, pattern.covered)):
         width = float(x[last - 1] - x[first])
         number = (last - first) // _NARROWEST
         unit = pattern.radiation.mean_wavelength / CU_KALPHA1
         if number < 4 or width > NARROW_WINDOW * unit:
             continue
-        sums = y[first : first + number * _NARROWEST].reshape(number, _NARROWEST).sum(axis=1)
-        place = np.arange(number) - 0.5 * (number - 1)
-        line = sums.mean() + place * float(place @ sums) / float(place @ place)
+        blocks = slice(first, first + number * _NARROWEST)
+        sums = y[blocks].reshape(number, _NARROWEST).sum(axis=1)
+        seconds = time[blocks].reshape(number, _NARROWEST).sum(axis=1)
+        rate = sums.sum() / seconds.sum()
+        place = np.arange(number) - float(seconds @ np.arange(number)) / seconds.sum()
+        slope = float(place @ (sums - seconds * rate)) / float(seconds @ place**2)
+        line = seconds * (rate + place * slope)
         # counts of a sloping background follow its line, and one misses a Poisson mean by more at few counts
-        excess = (sums - line) ** 2 / np.maximum(sums.mean(), 1.0)
+        excess = (sums - line) ** 2 / np.maximum(seconds * rate, 1.0)
         square, freedom = square + float(excess.sum()), freedom + number - 2
         if excess.max() > top[0]:
             top = (float(excess.max()), float(x[first + _NARROWEST * int(np.argmax(excess))]))
     if freedom == 0:
         return None
     return Excess((square - freedom) / np.sqrt(2.0 * freedom), top[1], width, THRESHOLD_COUNTS)
+
+
+def _seconds(pattern: Pattern) -> Array:
+    """[n] above 0: how long each point was counted, alike where that is not known."""
+    if pattern.counting_time is None:
+        return np.ones(len(pattern))
+    return np.maximum(pattern.counting_time, 1e-9 * pattern.counting_time.max(initial=1.0))
 
 
 def noise_level(y: Array) -> Array:
@@ -132,25 +140,31 @@ def noise_level(y: Array) -> Array:
     return np.pad(_local_scale(second), 1, mode="edge")
 
 
-def _scan(y: Array, unit: float, counts: bool, *, typical: bool = True) -> list[tuple[int, Array]]:
-    """(width in points, significance [n]) for each width; typical: shrunk by the typical excess."""
-    y = _without_spikes(y, counts)
+def _scan(
+    y: Array, unit: float, counts: bool, time: Array, *, typical: bool = True
+) -> list[tuple[int, Array]]:
+    """(width in points, significance [n]) for each width; time: counted at each point, in any unit; typical:
+    shrunk by the typical excess."""
+    y = _without_spikes(y, counts, time)
+    rate = y / time
     base: Array | None = None
     found: list[tuple[int, Array]] = []
     width = _NARROWEST
     while width <= max(_NARROWEST, WIDEST * unit) and 5 * width + 2 <= y.size:
         on, predict = _kernels(width)
         n_on = np.convolve(y, on, mode="valid")
+        mean_time = np.convolve(time, on / width, mode="valid")
         # next to a peak the parabola dips below zero; the lower flank is what it cannot fall below
         flank = (predict[: predict.size // 2] != 0.0) * 1.0
         flank *= width / flank.sum()
-        left = np.correlate(y, flank, mode="valid")[: n_on.size]
-        right = np.correlate(y, flank[::-1], mode="valid")[-n_on.size :]
+        left = np.correlate(rate, flank, mode="valid")[: n_on.size]
+        right = np.correlate(rate, flank[::-1], mode="valid")[-n_on.size :]
         lower = np.minimum(left, right)
-        mu = np.maximum(np.convolve(y, predict, mode="valid"), lower)
+        mu = mean_time * np.maximum(np.convolve(rate, predict, mode="valid"), lower)
         excess = n_on - mu
         if counts:
-            alpha = float(np.sum(predict**2)) / width
+            # the variance of what the flanks predict, in units of that: one number where all count alike
+            alpha = mean_time * np.convolve(1.0 / time, predict**2, mode="valid") / width
             significance = _li_ma(n_on, mu, alpha)
             ratio = excess / np.sqrt(np.maximum(n_on + alpha * mu, 1.0))
         else:
@@ -183,7 +197,7 @@ def _kernels(width: int) -> tuple[Array, Array]:
     return on.astype(np.float64), predict
 
 
-def _li_ma(n_on: Array, mu: Array, alpha: float) -> Array:
+def _li_ma(n_on: Array, mu: Array, alpha: Array) -> Array:
     """Significance of counts over a background `mu` of variance alpha * mu (Li and Ma 1983, eq. 17)."""
     n_off = np.maximum(mu, 0.0) / alpha
     total = n_on + n_off
@@ -215,11 +229,13 @@ def _event_size(y: Array) -> Array:
     return 2.0 * np.interp(np.arange(y.size), centres[known], size[known])
 
 
-def _without_spikes(y: Array, counts: bool) -> Array:
-    """Single points far above both neighbours (cosmic rays, glitches) lowered to the higher of them."""
+def _without_spikes(y: Array, counts: bool, time: Array) -> Array:
+    """Single points far above both neighbours (cosmic rays, glitches) lowered to the higher of them, were it
+    counted as long."""
     if y.size < 3:
         return y
-    neighbour = np.maximum(y[:-2], y[2:])
+    rate = y / time
+    neighbour = time[1:-1] * np.maximum(rate[:-2], rate[2:])
     noise = np.sqrt(np.maximum(neighbour, 1.0)) if counts else noise_level(y)[1:-1]
     result = y.copy()
     result[1:-1] = np.where(y[1:-1] > neighbour + 5.0 * noise, neighbour, y[1:-1])

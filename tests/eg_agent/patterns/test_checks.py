@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
@@ -244,6 +246,36 @@ def test_windows_without_lines_are_too_weak(level: float) -> None:
         except TooWeak:
             refused += 1
     assert refused == 40
+
+
+#: How long points of a scan of everything are counted again, in units of that: windows of a degree or less.
+AGAIN = st.lists(st.tuples(st.floats(11.0, 68.0), st.floats(0.3, 1.2), st.floats(0.5, 200.0)), max_size=25)
+
+
+def _counted_again(rate: np.ndarray, windows: list[tuple[float, float, float]], seed: int) -> Pattern:
+    """Counts of a rate [n] at `X` in 0.2 s a point, and in windows (degrees, width, times) longer."""
+    seconds = np.full(X.size, 0.2)
+    for start, width, times in windows:
+        seconds[(start <= X) & (start + width >= X)] += 0.2 * times
+    counts = np.random.default_rng(seed).poisson(rate * seconds).astype(float)
+    return Pattern(X, counts, Radiation(1.5406), raw_counts=True, counting_time=seconds)
+
+
+@settings(max_examples=40, deadline=None)
+@given(AGAIN, st.integers(0, 1000), st.sampled_from(["flat", "slope", "halo"]), st.sampled_from([3.0, 300.0]))
+def test_counting_somewhere_longer_makes_no_peak(windows, seed, kind, level) -> None:
+    excess = strongest_excess(_counted_again(level * background(X, kind), windows, seed))
+    assert not excess.is_peak, excess
+
+
+@settings(max_examples=40, deadline=None)
+@given(AGAIN, st.integers(0, 1000))
+def test_counting_somewhere_longer_hides_no_peak(windows, seed) -> None:
+    """Each line was counted again in a window of its own, of which nothing is left but the line."""
+    lines = (15.3, 22.1, 22.9, 34.0, 47.7, 61.2)
+    rate = 20.0 * background(X) + sum(400.0 * peak(X, at, 0.2) for at in lines)
+    own = [(at - 0.3, 0.6, 5.0 * (1 + i)) for i, at in enumerate(lines)]
+    assert strongest_excess(_counted_again(rate, [*own, *windows], seed)).is_peak
 
 
 def test_few_counts_that_happen_to_be_alike_are_no_saturation() -> None:
