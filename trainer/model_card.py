@@ -14,6 +14,7 @@ from typing import Any
 
 from eg_agent.errors import BadInput
 from eg_agent.model.checkpoint import Card
+from eg_agent.model.composition import CompositionCard
 from eg_agent.model.network import Network
 from trainer.parent import COSTS
 
@@ -157,8 +158,29 @@ def _chemistry(card: Card) -> str:
         f"{said['prior']:.2f} nats with class frequencies alone, {said['elements']:.2f} with elements, "
         f"{said['exact']:.2f} with amounts (Top-1 {100 * said['exact_top1']:.0f} %). Of another structure's "
         f"compositions {100 * doubted[0]:.0f} % are noticed to contradict the pattern "
-        f"({100 * doubted[1]:.0f} % of its elements), where one in a hundred right ones is doubted."
+        f"({100 * doubted[1]:.0f} % of its elements), where two in a hundred right ones are doubted."
+        + _entries(about)
     )
+
+
+def _entries(about: CompositionCard) -> str:
+    """What is looked up, in a sentence; empty where nothing is."""
+    if about.trust is None:
+        return ""
+    said = about.held_out
+    text = (
+        f" Beside it stand {about.known_entries:,} known entries, found by a hash of their elements: "
+        "extinction groups of Materials Project structures and of the Crystallography Open Database, by "
+        f"composition. What the head says counts as {about.trust.exact:g} of them with amounts and as "
+        f"{about.trust.elements:g} with elements."
+    )
+    if "entries" in said:
+        text += (
+            f" On {said['entries']:,.0f} held-out entries, each left out where it is judged, nats go from "
+            f"{said['entries_exact_alone']:.2f} to {said['entries_exact']:.2f} with amounts and from "
+            f"{said['entries_elements_alone']:.2f} to {said['entries_elements']:.2f} with elements."
+        )
+    return text
 
 
 def _network(card: Card) -> str:

@@ -29,7 +29,7 @@ from eg_agent.model.posterior import Posterior
 from eg_agent.symmetry import group
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence
 
-#: Reflections named in a sentence.
+#: Reflections, and groups, named in a sentence.
 _NAMED = 3
 
 
@@ -148,12 +148,22 @@ def _novelty(network: Posterior) -> str:
 def _chemistry(network: Posterior) -> str:
     """What the composition did: counted, or was found to contradict the pattern."""
     if not network.contradicts:
-        return f"{network.composition} is counted in"
+        return f"{network.composition} is counted in{_entries(network)}"
     odds = float(np.exp(-(network.composition_odds or 0.0)))
     return (
         f"{network.composition} contradicts the pattern (odds of {odds:,.0f} to 1 against it) and is not "
         "counted: is it the right sample?"
     )
+
+
+def _entries(network: Posterior) -> str:
+    """The groups in which compounds of the composition are known, in brackets; empty where none are."""
+    whole = [(number, round(entries)) for number, entries in network.composition_entries if entries >= 0.5]
+    if not whole:
+        return ""
+    named = [f"{entries} in {group(number).symbol}" for number, entries in whole[:_NAMED]]
+    rest = sum(entries for _, entries in whole[_NAMED:])
+    return f" (known entries: {', '.join(named)}{f', {rest} in others' if rest else ''})"
 
 
 def _nearest(lookup: Lookup) -> str:

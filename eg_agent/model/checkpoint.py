@@ -27,8 +27,10 @@ from safetensors.torch import save as save_tensors
 
 from eg_agent.errors import BadInput
 from eg_agent.model.composition import CompositionCard, CompositionHead
+from eg_agent.model.composition_reader import CompositionReader
 from eg_agent.model.conformal import ConformalSets
 from eg_agent.model.fusion import Calibration, LibraryWeights
+from eg_agent.model.known_compositions import KnownCompositions
 from eg_agent.model.network import N_GROUPS, Network, NetworkConfig
 from eg_agent.model.novelty import NoveltyReference
 from eg_agent.model.promoted import Promoted, is_promoted
@@ -228,21 +230,32 @@ def load_checkpoint(name_or_path: str | Path, *, device: str | torch.device = "c
     return network.to(device).eval(), card
 
 
+#: What the names of tensors begin with that are known compositions, not weights of the head.
+_KNOWN = "known."
+
+
 def composition_file(card_path: Path) -> Path:
     """Weights of the composition head that belong to a card."""
     return card_path.with_name(card_path.stem + ".composition.safetensors")
 
 
-def save_composition(path: str | Path, card: Card, head: CompositionHead, about: CompositionCard) -> Card:
-    """Put a composition head beside a checkpoint that is there: its weights and the card, or neither."""
+def save_composition(path: str | Path, card: Card, reader: CompositionReader, about: CompositionCard) -> Card:
+    """Put what reads compositions beside a checkpoint that is there: its weights and the card, or neither."""
     card_path = find_checkpoint(path)
-    weights = save_tensors(
-        {
-            name: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
-            for name, value in head.state_dict().items()
-        }
+    tensors = {
+        name: (value.half() if value.ndim > 1 else value).detach().cpu().contiguous()
+        for name, value in reader.head.state_dict().items()
+    }
+    if reader.known is not None:
+        tensors |= {_KNOWN + name: value for name, value in reader.known.tensors().items()}
+    weights = save_tensors(tensors)
+    about = replace(
+        about,
+        config=reader.head.config,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        trust=None if reader.known is None else reader.trust,
+        known_entries=0 if reader.known is None else len(reader.known),
     )
-    about = replace(about, config=head.config, weights_sha256=hashlib.sha256(weights).hexdigest())
     card = replace(card, composition=about)
     write_together(
         {composition_file(card_path): weights, card_path: (to_json(card, indent=1) + "\n").encode()}
@@ -252,14 +265,20 @@ def save_composition(path: str | Path, card: Card, head: CompositionHead, about:
 
 def load_composition(
     name_or_path: str | Path, card: Card, *, device: str | torch.device = "cpu"
-) -> CompositionHead | None:
-    """The composition head of a checkpoint, in evaluation mode; None where its card knows of none."""
-    if card.composition is None:
+) -> CompositionReader | None:
+    """What of a checkpoint reads compositions, in evaluation mode; None where its card knows of none."""
+    about = card.composition
+    if about is None:
         return None
     path = composition_file(find_checkpoint(name_or_path))
-    head = CompositionHead(card.composition.config)
-    load_weights(head, read_weights(path, card.composition.weights_sha256), str(path))
-    return head.to(device).eval()
+    tensors = read_weights(path, about.weights_sha256)
+    known = {name.removeprefix(_KNOWN): t for name, t in tensors.items() if name.startswith(_KNOWN)}
+    head = CompositionHead(about.config)
+    load_weights(head, {n: t for n, t in tensors.items() if not n.startswith(_KNOWN)}, str(path))
+    head = head.to(device).eval()
+    if about.trust is None:
+        return CompositionReader(head)
+    return CompositionReader(head, KnownCompositions.of_tensors(known), about.trust)
 
 
 def read_weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import torch
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.model.checkpoint import Card, find_checkpoint, load_checkpoint, load_composition
-from eg_agent.model.composition import CompositionHead, chemistry
+from eg_agent.model.composition_reader import CompositionReader
 from eg_agent.model.conformal import closed_set
 from eg_agent.model.fusion import Calibration, ambiguity, apply
 from eg_agent.model.network import Network
@@ -54,7 +54,7 @@ class Classifier:
     prior: str
     log_prior: npt.NDArray[np.float64]
     calibration: Calibration
-    composition: CompositionHead | None = None
+    composition: CompositionReader | None = None
 
     @classmethod
     def load(
@@ -68,8 +68,8 @@ class Classifier:
         checkpoint = find_checkpoint(checkpoint)  # once: a promoted folder may change its mind in between
         network, card = load_checkpoint(checkpoint, device=device)
         values = np.array(card.log_prior) if prior == "fitted" and card.log_prior else log_prior(prior)
-        head = load_composition(checkpoint, card, device=device)
-        return cls(network, card, card.architecture.grid, str(prior), values, card.calibration, head)
+        reader = load_composition(checkpoint, card, device=device)
+        return cls(network, card, card.architecture.grid, str(prior), values, card.calibration, reader)
 
     @property
     def checkpoint_hash(self) -> str:
@@ -105,7 +105,7 @@ class Classifier:
         log_p_BG, odds_B, contradicts_B = self._with_compositions(outputs, log_p_BG, given)
         sets = self.card.sets.sets(log_p_BG) if len(log_p_BG) else []
         novelty_B = outputs.novelty
-        reference = self.card.novelty
+        reference, reader = self.card.novelty, self.composition
         T_B = self.calibration.temperature_of(novelty_B, ambiguity(outputs.aux))[:, 0]
         return [
             Posterior(
@@ -121,6 +121,7 @@ class Classifier:
                 out_of_distribution=reference is not None and bool(z > reference.threshold),
                 composition="" if told is None else str(told),
                 composition_odds=None if told is None else float(odds),
+                composition_entries=() if told is None or reader is None else reader.most_entries(told),
                 contradicts=bool(against),
             )
             for row_G, groups, z, T, told, odds, against in zip(
@@ -148,7 +149,6 @@ class Classifier:
                 log_p_BG[i] = weights.joined(log_p_BG[i], self.log_prior, added_G)
         return log_p_BG, odds_B, contradicts_B
 
-    @torch.inference_mode()
     def composition_logits(
         self, feature_BR: FloatArray, compositions: Sequence[Composition]
     ) -> tuple[FloatArray, FloatArray]:
@@ -161,11 +161,7 @@ class Classifier:
                 f"checkpoint {self.card.name!r} knows no chemistry: leave the composition out, "
                 "or take a checkpoint with a composition head (the shipped default has one)."
             )
-        device = next(self.composition.parameters()).device
-        said = self.composition(
-            torch.from_numpy(feature_BR).float().to(device), chemistry(compositions).to(device)
-        )
-        return said.group_BG.double().cpu().numpy(), said.match_B.double().cpu().numpy()
+        return self.composition.read(feature_BR, compositions)
 
     def log_probability(self, outputs: Outputs) -> FloatArray:
         """Calibrated log-probabilities [n, 99] of raw outputs, with this classifier's prior inside."""

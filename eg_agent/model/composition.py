@@ -35,6 +35,7 @@ from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from eg_agent.chemistry import MAX_ELEMENTS, Composition
+from eg_agent.model.known_compositions import Trust
 from eg_agent.model.prior import FloatArray, normalised
 from eg_agent.values import VALUE_CONFIG
 
@@ -142,9 +143,11 @@ class CompositionCard:
     """What a checkpoint's card says of its composition head.
 
     config: its shapes. weights_sha256: of NAME.composition.safetensors, beside the card.
+    trust: in the entries of known compositions that the same file holds; None where it holds none.
+    known_entries: how many these are.
     exact, elements: weights where amounts, or only elements, are told.
     contradiction: log-odds of `match` under which pattern and composition are said to contradict each other,
-        for (amounts, elements): one in a hundred right ones of held-out structures lies below.
+        for (amounts, elements): two in a hundred right ones of held-out structures lie below.
     noticed: share of another structure's compositions that lie below, for (amounts, elements).
     trained_on, held_out: what, and figures on patterns of structures that were not trained on.
     calibrated_on: which patterns `exact` and `elements` were fitted on.
@@ -154,6 +157,8 @@ class CompositionCard:
 
     config: CompositionConfig
     weights_sha256: str = ""
+    trust: Trust | None = None
+    known_entries: int = 0
     exact: CompositionWeights = CompositionWeights()
     elements: CompositionWeights = CompositionWeights()
     contradiction: tuple[float, float] = (-99.0, -99.0)

@@ -30,6 +30,8 @@ class Posterior:
     out_of_distribution: the novelty is above the checkpoint's threshold: do not trust the rest.
     composition: what was told of the chemistry ("" for nothing): a formula, or elements with commas.
     composition_odds: log-odds that it belongs to the pattern; None without one.
+    composition_entries: (group number, entries) of known compounds of this composition, or of these elements
+        where only they are told, most first; an entry with other amounts counts less than 1.
     contradicts: composition and pattern contradict each other; the composition was then not used.
     """
 
@@ -47,6 +49,7 @@ class Posterior:
     out_of_distribution: bool = False
     composition: str = ""
     composition_odds: float | None = None
+    composition_entries: tuple[tuple[int, float], ...] = ()
     contradicts: bool = False
 
     @property

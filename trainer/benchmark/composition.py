@@ -24,7 +24,7 @@ import numpy.typing as npt
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.model import Classifier
-from eg_agent.model.composition import CompositionWeights
+from eg_agent.model.composition import CompositionCard, CompositionWeights
 from eg_agent.model.fusion import apply
 from eg_agent.model.prior import normalised
 from eg_agent.patterns import check
@@ -55,7 +55,7 @@ class Told:
 
     cases, compositions: n each. features: [n, R]. split, aux: [n, 99] of the network. added: [n, 99] of the
     composition head, by "elements" and "exact"; match: [n] log-odds by the same. stated: [n] whose formula
-    the data state; of the others a name says it.
+    the data state; of the others a name says it. looked_up: [n] whose formula the checkpoint has entries of.
     """
 
     cases: list[Case]
@@ -66,6 +66,16 @@ class Told:
     added: dict[str, FloatMatrix]
     match: dict[str, FloatMatrix]
     stated: npt.NDArray[np.bool_]
+    looked_up: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Wrong:
+    """Compositions of other compounds: added as `Told` has it; believed: [n] by the same names, those that
+    are not noticed to contradict the pattern."""
+
+    added: dict[str, FloatMatrix]
+    believed: dict[str, npt.NDArray[np.bool_]]
 
 
 @cache
@@ -121,11 +131,21 @@ def told(
     for name, given in (("elements", [c.without_amounts() for c in compositions]), ("exact", compositions)):
         added[name], match[name] = classifier.composition_logits(feature_BR, given)
     stated = np.array([case.id in data_state for case in kept])
-    return Told(kept, compositions, feature_BR, np.stack(split), np.stack(aux), added, match, stated)
+    reader = classifier.composition
+    assert reader is not None, "read compositions above"
+    # Half an entry: its amounts are those of the formula within what they are given to.
+    looked_up = np.array([reader.entries(one).sum() >= 0.5 for one in compositions])
+    outputs = np.stack(split), np.stack(aux)
+    return Told(kept, compositions, feature_BR, *outputs, added, match, stated, looked_up)
 
 
-def by_folds(known: Told, classifier: Classifier, *, folds: int, seed: int = 0) -> dict[str, FloatMatrix]:
-    """Log-probabilities [n, 99] by row, calibrated on the other folds' compounds."""
+def by_folds(
+    known: Told, classifier: Classifier, *, folds: int, seed: int = 0, wrong: Wrong | None = None
+) -> dict[str, FloatMatrix]:
+    """Log-probabilities [n, 99] by row, calibrated on the other folds' compounds.
+
+    wrong: adds the rows "exact_wrong" and "elements_wrong", whose composition is another compound's.
+    """
     labels, compounds = labels_of(known.cases), compounds_of(known.cases)
     fold = nulls.folds_by_compound(compounds, folds, seed)
     clusters = np.asarray(compounds, dtype=str)
@@ -144,6 +164,8 @@ def by_folds(known: Told, classifier: Classifier, *, folds: int, seed: int = 0) 
     for name in ("elements", "exact"):
         found[name] = np.empty_like(known.split)
         found[f"{name}_alone"] = np.empty_like(known.split)
+        if wrong is not None:
+            found[f"{name}_wrong"] = np.empty_like(known.split)
     for one, fit in zip(np.unique(fold), network.fits, strict=True):
         out, rest = fold == one, fold != one
         # Each compound of the fit is judged with a prior that has not counted it, as those outside are.
@@ -157,6 +179,9 @@ def by_folds(known: Told, classifier: Classifier, *, folds: int, seed: int = 0) 
             added = known.added[name]
             weights = fitted_weights(inside, prior, added[rest], labels[rest])
             found[name][out] = weights.joined(outside, fit.log_prior, added[out])
+            if wrong is not None:
+                misled = weights.joined(outside, fit.log_prior, wrong.added[name][out])
+                found[f"{name}_wrong"][out] = np.where(wrong.believed[name][out][:, None], misled, outside)
             # Without a pattern the network's posterior is its prior.
             weights = fitted_weights(prior, prior, added[rest], labels[rest])
             found[f"{name}_alone"][out] = weights.joined(nothing, fit.log_prior, added[out])
@@ -185,7 +210,10 @@ def run_composition(
     classifier = Classifier.load(checkpoint, prior)
     known = told(folder, cases, classifier, progress)
     labels, compounds = labels_of(known.cases), compounds_of(known.cases)
-    found = by_folds(known, classifier, folds=folds, seed=seed)
+    about = classifier.card.composition
+    assert about is not None, "checked with the head"
+    wrong, others = _of_others(known, classifier, about, compounds, seed)
+    found = by_folds(known, classifier, folds=folds, seed=seed, wrong=wrong)
     null = nulls.prior_only(labels, compounds, classifier.log_prior, prior, seed=seed)
     found["prior_only"] = null.log_probability
     reference = negative_log_likelihood(null.log_probability, labels)
@@ -195,32 +223,30 @@ def run_composition(
         f"{upper} - {lower}": row_as_json(paired(found[upper], found[lower], labels, boot))
         for upper, lower in STEPS
     }
-    parts = {"stated": known.stated, "named": ~known.stated}
-    apart = {
-        kind: _steps_of(found, labels, compounds, part, seed) for kind, part in parts.items() if part.any()
-    }
-    about = classifier.card.composition
-    assert about is not None, "checked with the head"
-    # Another compound's composition, far enough away in a random order that no compound meets itself often.
-    rng = np.random.default_rng(seed)
-    other = rng.permutation(len(labels))
-    swapped = [known.compositions[i] for i in other]
-    others = np.array([compounds[i] != compounds[j] for i, j in enumerate(other)])
+
+    def apart(parts: Mapping[str, npt.NDArray[np.bool_]]) -> dict[str, Any]:
+        return {
+            kind: _steps_of(found, labels, compounds, part, seed)
+            for kind, part in parts.items()
+            if part.any()
+        }
+
     noticed = {}
+    between = Bootstrap([c for c, other in zip(compounds, others, strict=True) if other], seed=seed)
     for place, name in enumerate(("exact", "elements")):
-        wrong = swapped if name == "exact" else [c.without_amounts() for c in swapped]
-        match = classifier.composition_logits(known.features, wrong)[1]
-        limit = about.contradiction[place]
+        misled = paired(found[f"{name}_wrong"][others], found["none"][others], labels[others], between)
         noticed[name] = {
-            "right_doubted": float((known.match[name] < limit).mean()),
-            "wrong_noticed": float((match[others] < limit).mean()),
+            "right_doubted": float((known.match[name] < about.contradiction[place]).mean()),
+            "wrong_noticed": float((~wrong.believed[name][others]).mean()),
+            "wrong - none": row_as_json(misled),
         }
     return {
         "n": len(labels),
         "compounds": boot.n_compounds,
         "rows": rows,
         "steps": steps,
-        "by_formula": apart,
+        "by_formula": apart({"stated": known.stated, "named": ~known.stated}),
+        "by_entries": apart({"looked up": known.looked_up, "not known": ~known.looked_up}),
         "contradictions": noticed,
         "settings": {
             "what": "composition",
@@ -230,6 +256,22 @@ def run_composition(
             "composition": asdict(about) | {"config": asdict(about.config)},
         },
     }
+
+
+def _of_others(
+    known: Told, classifier: Classifier, about: CompositionCard, compounds: list[str], seed: int
+) -> tuple[Wrong, npt.NDArray[np.bool_]]:
+    """Compositions of other patterns, and [n] of which patterns they are another compound's."""
+    # Far enough away in a random order that no compound meets itself often.
+    other = np.random.default_rng(seed).permutation(len(compounds))
+    swapped = [known.compositions[i] for i in other]
+    others = np.array([compounds[i] != compounds[j] for i, j in enumerate(other)])
+    added, believed = {}, {}
+    for place, name in enumerate(("exact", "elements")):
+        said = swapped if name == "exact" else [c.without_amounts() for c in swapped]
+        added[name], match = classifier.composition_logits(known.features, said)
+        believed[name] = match >= about.contradiction[place]
+    return Wrong(added, believed), others
 
 
 def _steps_of(

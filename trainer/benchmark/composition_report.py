@@ -31,6 +31,7 @@ def print_composition(result: Mapping[str, Any], console: Console) -> None:
         found = result["contradictions"][name]
         console.print(
             f"Of another compound's {said} {100 * found['wrong_noticed']:.0f} % are noticed to contradict "
-            f"the pattern, of the right ones {100 * found['right_doubted']:.1f} %."
+            f"the pattern, of the right ones {100 * found['right_doubted']:.1f} %. Believed unless noticed, "
+            f"they bring {gains_in_words(found['wrong - none'], GAINS)}."
         )
     console.print(f"Calibration: {result['settings']['calibration']}.")

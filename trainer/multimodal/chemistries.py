@@ -77,10 +77,10 @@ def of_corpus(corpus: Corpus, seed: int = 0) -> tuple[Compositions, npt.NDArray[
     return Compositions(chemistry(found), group), row
 
 
-def of_index(path: Path) -> Compositions:
+def of_index(path: Path, *, apart: bool = False) -> Compositions:
     """Compositions of entries of which only `formula` and `sg` (space group) are known, from a parquet.
 
-    Formulas that `simulators.corpus.held_out` holds out are left out here, too.
+    Formulas that `simulators.corpus.held_out` holds out are left out here, too; apart: these alone.
     """
     table = structure_table(path, ("formula", "sg"))
     found, groups = [], []
@@ -92,7 +92,7 @@ def of_index(path: Path) -> Compositions:
         if (
             composition is None
             or not 1 <= int(number) <= 230
-            or held_out(reduced_formula(dict(composition.amounts)))
+            or held_out(reduced_formula(dict(composition.amounts))) != apart
         ):
             continue
         found.append(composition)

@@ -135,3 +135,26 @@ def test_a_fit_that_stands_counts_although_the_network_is_lost() -> None:
     found = judge(sure, strange(FLAT), fitted(14, "P b n -"), (14,), SETTINGS)
     assert found.verdict == "identified"
     assert "only the fit counts" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ((), "CCaO3 is counted in."),
+        (((14, 0.3),), "CCaO3 is counted in."),
+        (
+            ((14, 12.0), (7, 1.2), (20, 0.2)),
+            f"(known entries: 12 in {group(14).symbol}, 1 in {group(7).symbol}).",
+        ),
+        (
+            ((14, 9.0), (7, 4.0), (20, 3.0), (21, 2.0), (22, 2.0)),
+            f"9 in {group(14).symbol}, 4 in {group(7).symbol}, 3 in {group(20).symbol}, 4 in others).",
+        ),
+    ],
+)
+def test_known_entries_of_a_composition_are_named(entries: tuple[tuple[int, float], ...], said: str) -> None:
+    sure = shares(g14=0.99)
+    told = replace(posterior(sure), composition="CCaO3", composition_entries=entries)
+    assert judge(sure, told, NO_CELL, (14,), SETTINGS).reason.endswith(said)
+    against = replace(told, contradicts=True, composition_odds=-9.0)
+    assert "known entries" not in judge(sure, against, NO_CELL, (14,), SETTINGS).reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import gemmi
@@ -10,6 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from scipy.special import logsumexp
 
 from eg_agent.chemistry import Composition
@@ -25,8 +28,11 @@ from eg_agent.model.composition import (
     chemistry,
     element_properties,
 )
+from eg_agent.model.composition_reader import CompositionReader
+from eg_agent.model.known_compositions import KnownCompositions, Trust
 from eg_agent.model.network import Network
 from eg_agent.patterns import Pattern, Radiation
+from eg_agent.values import to_json
 
 SMALL = CompositionConfig(features=24, width=16, depth=1, heads=2, hidden=20)
 SYMBOLS = [gemmi.Element(z).name for z in range(1, 100)]
@@ -141,7 +147,7 @@ def with_head(card, limit: float = -1e6) -> CompositionHead:
     features = classifier.network.aux_head.in_features
     head = stirred(CompositionHead(replace(SMALL, features=features)))
     about = CompositionCard(config=head.config, contradiction=(limit, limit))
-    save_composition(card, classifier.card, head, about)
+    save_composition(card, classifier.card, CompositionReader(head), about)
     return head
 
 
@@ -156,8 +162,40 @@ def test_a_checkpoint_keeps_its_head(card):
     assert Classifier.load(card).composition is None
     head = with_head(card)
     again = load_composition(card, read_card(card))
+    assert again is not None
+    assert again.known is None
     for name, value in head.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-3)  # fp16 matrices
+        torch.testing.assert_close(
+            again.head.state_dict()[name], value, rtol=1e-3, atol=1e-3
+        )  # fp16 matrices
+
+
+def test_a_checkpoint_keeps_what_is_known(card):
+    head = with_head(card)
+    calcite = Composition.of_formula("CaCO3")
+    rows = [(calcite.atomic_numbers, calcite.fractions, 70)] * 3
+    known = KnownCompositions.of_entries(rows, np.full(99, -np.log(99.0)))
+    trust = Trust(exact=0.5, elements=2.0, width=0.01)
+    before = read_card(card)
+    assert before.composition is not None
+    save_composition(card, before, CompositionReader(head, known, trust), before.composition)
+    about = read_card(card).composition
+    assert about is not None
+    assert (about.trust, about.known_entries) == (trust, 3)
+    classifier = Classifier.load(card)
+    features = np.zeros((2, classifier.network.aux_head.in_features))
+    added, _ = classifier.composition_logits(features, [calcite, Composition.of_formula("KBr")])
+    alone, _ = CompositionReader(head).read(features, [calcite, Composition.of_formula("KBr")])
+    assert added[0].argmax() == 69
+    np.testing.assert_allclose(added[1], alone[1] - logsumexp(alone[1]) + np.log(99.0), atol=1e-2)  # fp16
+    broken = load_tensors(composition_file(card).read_bytes())
+    del broken["known.group_N"]
+    weights = save_tensors(broken)
+    composition_file(card).write_bytes(weights)
+    damaged = replace(about, weights_sha256=hashlib.sha256(weights).hexdigest())
+    card.write_text(to_json(replace(read_card(card), composition=damaged)))
+    with pytest.raises(BadInput, match="lack 'group_N'"):
+        Classifier.load(card)
 
 
 def test_without_a_head_a_composition_is_refused(card):
