@@ -24,13 +24,19 @@ HALF_WIDTHS, LEAST_HALF, MOST_HALF = 1.5, 0.15, 0.6
 SETS, FURTHER = (1, 2, 4, 8, 16, 48), (8, 20, 60)
 #: Points that a line's width should hold: below this, a finer step is considered.
 POINTS_A_WIDTH = 2.5
+#: Share of the range below which it counts as measured, and exposures of a first scan of the whole of it, in
+#: units of the counting time so far.
+LEAST_UNSEEN, WHOLE_EXPOSURES = 0.1, (1.0, 4.0)
 #: A promise is kept from this share on; one that was not makes the next count so much.
 KEPT, DISTRUST = 0.3, 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A measurement with its windows, seconds and step, and the further seconds that each line would get."""
+    """A measurement with its windows, seconds and step, and the further seconds that each line would get.
+
+    unseen: share of the range that it shows the network for the first time.
+    """
 
     action: ActionName
     windows: tuple[Window, ...]
@@ -38,6 +44,7 @@ class Option:
     step: float
     lines: Floats
     about: str
+    unseen: float = 0.0
 
 
 def windows_around(angles: Floats, fwhm: Floats, limits: Window) -> tuple[Window, ...]:
@@ -86,7 +93,27 @@ def options(
             Option("finer step", whole, t, 0.5 * measured.step, 2.0 * t * inside, "at half the step")
             for t in (again, min(3.0 * base, longest))
         ]
-    return found + _further(scene, measured, base, longest, span)
+    return [*found, *_further(scene, measured, base, longest, span), *_all(scene, measured, base, limits)]
+
+
+def _all(scene: Scene, measured: Measured, base: float, limits: Limits) -> list[Option]:
+    """One scan of the whole range, where only windows of it were measured so far.
+
+    The lines of the hypotheses are not all that it shows: the network reads profiles, background and foreign
+    phases, and knows windows less well than patterns.
+    """
+    low, high = limits.two_theta
+    seen = sum(b - a for a, b in clip(measured.windows, limits.two_theta))
+    unseen = 1.0 - seen / (high - low)
+    if unseen < LEAST_UNSEEN:
+        return []
+    everywhere = ((low, high),)
+    inside = _inside(scene.two_theta, everywhere)
+    times = dict.fromkeys(min(ratio * base, limits.max_seconds_per_point) for ratio in WHOLE_EXPOSURES)
+    return [
+        Option("extend range", everywhere, t, measured.step, t * inside, "the whole range", unseen)
+        for t in times
+    ]
 
 
 def _further(scene: Scene, measured: Measured, base: float, longest: float, span: Window) -> list[Option]:
@@ -134,19 +161,22 @@ def _inside(angles: Floats, windows: tuple[Window, ...]) -> Floats:
     return inside
 
 
-def weighed(found: list[Option], forecast: Forecast, costs: Costs) -> list[Plan]:
-    """Each option as a plan, with what it costs and promises."""
+def weighed(found: list[Option], forecast: Forecast, costs: Costs, constants: DecideSettings) -> list[Plan]:
+    """Each option as a plan, with what it costs and promises: by its lines, and by what the network sees for
+    the first time."""
     plans = []
     for option in found:
         if not option.windows:
             continue
         cost = costs.of(option.windows, option.step, option.seconds)
+        by_lines = forecast.expect(option.lines, afresh=option.action == "spin").gain
+        left = max(forecast.entropy - by_lines, 0.0)
         plans.append(
             Plan(
                 option.action,
                 option.windows,
                 option.seconds,
-                forecast.expect(option.lines, afresh=option.action == "spin").gain,
+                by_lines + constants.scan_power * option.unseen * left,
                 cost.seconds + (costs.spin if option.action == "spin" else 0.0),
                 f"{option.about}, {_span(option.windows)}",
                 step=option.step,

@@ -184,7 +184,7 @@ class Decider:
             doubt = self.settings.wrong_stop * (1.0 - float(forecast.now.max()))
             return [
                 replace(plan, gain=plan.gain * trust(plan.windows, state))
-                for plan in weighed(found, forecast, self.costs)
+                for plan in weighed(found, forecast, self.costs, self.settings)
                 # worth its time: the share of the doubt that it is expected to remove
                 if plan.cost <= doubt * plan.gain / max(forecast.entropy, 1e-9)
             ]

@@ -34,9 +34,10 @@ STAGE_TWO: PeakRates = (80.0, 8e4)
 CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
 LONGEST = 60.0
-#: Seconds a point of the first glance, as long as moving there takes; how many lines it looks at, and up to
-#: which angle. (With the first 40 lines alone, one answer in seven at 0.95 was wrong.)
-GLANCE, FIRST_LINES, FIRST_END = 0.2, 10_000, 60.0
+#: Seconds a point of the first glance, half of what moving there takes; twice and half as long come to an
+#: answer later (docs/explanations/deciding.md). How many lines it looks at, and up to which angle: with the
+#: first 40 lines alone, one answer in seven at 0.95 was wrong.
+GLANCE, FIRST_LINES, FIRST_END = 0.1, 10_000, 60.0
 #: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
 LEAST_COUNTS = 300.0
 #: Seconds a sample may take in all: a shift.

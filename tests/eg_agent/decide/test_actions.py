@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eg_agent.decide import Asked, Costs, DecideSettings, Decision, Limits, State, opening
-from eg_agent.decide.actions import options, trust, weighed, windows_around
+from eg_agent.decide.actions import Option, options, trust, weighed, windows_around
 from eg_agent.decide.decider import Decider
 from eg_agent.decide.predict import Forecast
 from eg_agent.decide.scene import scene_of, seconds_at
@@ -84,9 +84,36 @@ def test_options_stay_inside_and_are_judged(undecided) -> None:
     for option in found:
         assert 0.0 < option.seconds <= 20.0
         assert all(12.0 <= low < high <= 75.0 for low, high in option.windows)
-    plans = weighed(found, Forecast(scene, draws=32), Costs(slew=0.5))
+    plans = weighed(found, Forecast(scene, draws=32), Costs(slew=0.5), DecideSettings())
     assert all(plan.gain >= 0.0 and plan.cost > 0.0 and plan.moves > 0 for plan in plans)
     assert max(plan.gain for plan in plans) > 0.0
+
+
+def test_the_whole_range_is_offered_until_it_was_measured(undecided) -> None:
+    """What the network sees for the first time is promised besides the lines, in proportion to its share."""
+    limits = Limits(two_theta=(5.0, 90.0), max_seconds_per_point=20.0)
+    scene = scene_of(undecided, limits.two_theta, DecideSettings())
+    assert scene is not None
+    assert undecided.measured is not None
+
+    def whole(windows: tuple[tuple[float, float], ...]) -> list[Option]:
+        measured = replace(undecided.measured, windows=windows)
+        found = options(scene, measured, 1.0, limits, DecideSettings())
+        return [option for option in found if option.unseen > 0.0]
+
+    few = tuple((float(a), a + 0.5) for a in range(10, 60, 5))
+    found = whole(few)
+    assert [option.windows for option in found] == [((5.0, 90.0),)] * 2
+    assert [option.seconds for option in found] == [1.0, 4.0]
+    assert {option.action for option in found} == {"extend range"}
+    assert found[0].unseen == pytest.approx(1.0 - 5.0 / 85.0)
+    assert whole(((5.0, 90.0),)) == []
+    assert whole(((5.0, 85.0),)) == []  # the rest is worth no scan of everything
+    forecast = Forecast(scene, draws=32)
+    blind, seeing = (
+        weighed(found, forecast, Costs(), DecideSettings(scan_power=power))[0].gain for power in (0.0, 0.5)
+    )
+    assert seeing == pytest.approx(blind + 0.5 * found[0].unseen * (forecast.entropy - blind))
 
 
 def test_a_sample_is_spun_once(undecided) -> None:
