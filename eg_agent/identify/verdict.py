@@ -95,7 +95,7 @@ def judge(
     if network.out_of_distribution:
         reason += f"; out of distribution for the network{_novelty(network)}: only the fit counts"
     if network.composition:
-        reason += f"; {_chemistry(network)}"
+        reason += f"; {_chemistry(network, int(order[0]) + 1)}"
     if lookup is not None and lookup.matches:
         reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:
@@ -145,10 +145,10 @@ def _novelty(network: Posterior) -> str:
     return "" if network.novelty is None else f" ({network.novelty:.1f} standard deviations from ordinary)"
 
 
-def _chemistry(network: Posterior) -> str:
-    """What the composition did: counted, or was found to contradict the pattern."""
+def _chemistry(network: Posterior, leading: int) -> str:
+    """What the composition did: counted, or was found to contradict the pattern. leading: group number."""
     if not network.contradicts:
-        return f"{network.composition} is counted in{_entries(network)}"
+        return f"{network.composition} is counted in{_entries(network, leading)}"
     odds = float(np.exp(-(network.composition_odds or 0.0)))
     return (
         f"{network.composition} contradicts the pattern (odds of {odds:,.0f} to 1 against it) and is not "
@@ -156,14 +156,16 @@ def _chemistry(network: Posterior) -> str:
     )
 
 
-def _entries(network: Posterior) -> str:
-    """The groups in which compounds of the composition are known, in brackets; empty where none are."""
+def _entries(network: Posterior, leading: int) -> str:
+    """The groups in which compounds of the composition are known, in brackets, and whether the leading one is
+    among them; empty where none are."""
     whole = [(number, round(entries)) for number, entries in network.composition_entries if entries >= 0.5]
     if not whole:
         return ""
     named = [f"{entries} in {group(number).symbol}" for number, entries in whole[:_NAMED]]
     rest = sum(entries for _, entries in whole[_NAMED:])
-    return f" (known entries: {', '.join(named)}{f', {rest} in others' if rest else ''})"
+    none = "" if any(number == leading for number, _ in whole) else f"; none in {group(leading).symbol}"
+    return f" (known entries: {', '.join(named)}{f', {rest} in others' if rest else ''}{none})"
 
 
 def _nearest(lookup: Lookup) -> str:

@@ -142,6 +142,7 @@ def test_a_fit_that_stands_counts_although_the_network_is_lost() -> None:
     [
         ((), "CCaO3 is counted in."),
         (((14, 0.3),), "CCaO3 is counted in."),
+        (((7, 2.0),), f"(known entries: 2 in {group(7).symbol}; none in {group(14).symbol})."),
         (
             ((14, 12.0), (7, 1.2), (20, 0.2)),
             f"(known entries: 12 in {group(14).symbol}, 1 in {group(7).symbol}).",
