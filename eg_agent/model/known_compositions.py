@@ -34,6 +34,9 @@ N_GROUPS = 99
 #: Shares are kept as whole numbers of this part of the atoms.
 _SHARE_UNIT = 1.0 / 20_000
 
+#: Least probability of a group by the network alone.
+LEAST = 1e-12
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -150,7 +153,8 @@ class KnownCompositions:
 
     def added(self, said_BG: FloatArray, compositions: Sequence[Composition], trust: Trust) -> FloatArray:
         """What network and entries together add to the log prior [n, 99], nats; said_BG: by the network."""
-        base_BG = np.exp(normalised(self.log_prior_G + trust.network * said_BG))
+        # no group is impossible, whatever the network says
+        base_BG = np.exp(normalised(self.log_prior_G + trust.network * said_BG)).clip(min=LEAST)
         counts_BG = np.array([self.counts(one, trust.width) for one in compositions]).reshape(-1, N_GROUPS)
         worth_B = np.array([trust.exact if one.exact else trust.elements for one in compositions])[:, None]
         total_BG = counts_BG + worth_B * base_BG
