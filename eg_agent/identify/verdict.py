@@ -152,7 +152,7 @@ def _chemistry(network: Posterior, leading: int) -> str:
     odds = float(np.exp(-(network.composition_odds or 0.0)))
     return (
         f"{network.composition} contradicts the pattern (odds of {odds:,.0f} to 1 against it) and is not "
-        "counted: is it the right sample?"
+        "counted: check that it is the right sample"
     )
 
 
