@@ -11,6 +11,7 @@ import torch
 from eg_agent.chemistry import Composition
 from eg_agent.model.composition import CompositionHead, chemistry
 from eg_agent.model.known_compositions import KnownCompositions, Trust
+from eg_agent.model.network import N_GROUPS
 from eg_agent.model.prior import FloatArray
 
 #: Entries below which a group is not named.
@@ -46,7 +47,7 @@ class CompositionReader:
     def entries(self, composition: Composition) -> FloatArray:
         """[99] known entries of a composition, or of its elements where only they are told; one with other
         amounts counts less."""
-        return np.zeros(99) if self.known is None else self.known.counts(composition, self.trust.width)
+        return np.zeros(N_GROUPS) if self.known is None else self.known.counts(composition, self.trust.width)
 
     def most_entries(self, composition: Composition) -> tuple[tuple[int, float], ...]:
         """(group number, entries) of those with a tenth of an entry or more, most first."""

@@ -27,10 +27,10 @@ from torch import Tensor
 
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput
+from eg_agent.model.network import N_GROUPS
 from eg_agent.model.prior import FloatArray, normalised
 from eg_agent.values import VALUE_CONFIG
 
-N_GROUPS = 99
 #: Shares are kept as whole numbers of this part of the atoms.
 _SHARE_UNIT = 1.0 / 20_000
 
@@ -152,7 +152,10 @@ class KnownCompositions:
         return found
 
     def added(self, said_BG: FloatArray, compositions: Sequence[Composition], trust: Trust) -> FloatArray:
-        """What network and entries together add to the log prior [n, 99], nats; said_BG: by the network."""
+        """What network and entries together add to the log prior, nats [n, 99].
+
+        said_BG: nats [n, 99] that the network adds to it, for each of the compositions [n].
+        """
         # no group is impossible, whatever the network says
         base_BG = np.exp(normalised(self.log_prior_G + trust.network * said_BG)).clip(min=LEAST)
         counts_BG = np.array([self.counts(one, trust.width) for one in compositions]).reshape(-1, N_GROUPS)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
+from eg_agent.errors import BadInput
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
@@ -150,8 +152,10 @@ def main() -> None:
     # the bench stops by the calibrated posterior: the verdict must not do so before
     identifier = Identifier(arguments.checkpoint, "inorganic", IdentifySettings(identified=0.9999))
     low, high = arguments.peak_rate
-    if not 0 < low <= high:
-        sys.exit(f"--peak-rate {low:g} {high:g}: give two counts a second above 0, the smaller one first.")
+    if not 0 < low <= high < math.inf:
+        raise BadInput(
+            f"--peak-rate {low:g} {high:g}: give two counts a second above 0, the smaller one first."
+        )
     samples, others = draw(
         arguments.structures, arguments.number, arguments.tuning, arguments.seed, (low, high)
     )

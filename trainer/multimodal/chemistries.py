@@ -97,7 +97,7 @@ def of_index(path: Path, *, apart: bool = False) -> Compositions:
             continue
         found.append(composition)
         groups.append(group_of_space_group(int(number)) - 1)
-    return Compositions(chemistry(found), torch.tensor(groups))
+    return Compositions(chemistry(found), torch.tensor(groups, dtype=torch.int64))
 
 
 def parsed(formula: str) -> Composition | None:

@@ -142,8 +142,9 @@ def remembering(
     log_prior_G = pool_prior(pool).double().numpy()
     entries, judges = compositions.only(looked_up), compositions.only(looked_up & apart)
     if request.index is not None:
-        judges = of_index(request.index, apart=True)
-        entries = entries.with_more(of_index(request.index)).with_more(judges)
+        held = of_index(request.index, apart=True)
+        entries = entries.with_more(of_index(request.index)).with_more(held)
+        judges = held if len(held) else judges
     # Held out from the network, not from what is looked up: a judge is judged without its own entry.
     known = known_of(entries, log_prior_G)
     fitted = fitted_trust(head, known, judges, log_prior_G, request.seed)

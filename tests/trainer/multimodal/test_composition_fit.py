@@ -50,6 +50,13 @@ def test_entries_of_an_index_leave_out_held_out_formulas(tmp_path):
     assert set((found.group + 1).tolist()) == {group_of_space_group(225)}
     apart = [f for f in ("Fe2O3", "FeO", "Fe3O4") if held_out("Fe2O3")]
     assert len(apart) in (0, 3)
+    rest = of_index(tmp_path / "index.parquet", apart=True)
+    assert len(found) + len(rest) == 65  # two formulas name no composition
+    nothing = pd.DataFrame({"formula": ["quartz"], "sg": [152]})
+    nothing.to_parquet(tmp_path / "nothing.parquet")
+    empty = of_index(tmp_path / "nothing.parquet")
+    assert len(found.with_more(empty)) == len(found)
+    assert found.with_more(empty).group.dtype == found.group.dtype
     with pytest.raises(BadInput, match="is not a file"):
         of_index(tmp_path / "absent.parquet")
     (tmp_path / "other.parquet").write_text("not one")
@@ -141,6 +148,11 @@ def test_the_verb_puts_a_head_beside_a_checkpoint(tmp_path, corpus, random_check
     assert about.held_out["exact"] > 0
     assert about.calibrated_on == "nothing: defaults"
     assert Classifier.load(card).composition is not None
+    assert about.trust is not None
+    packed = Corpus.load(corpus)
+    assert about.known_entries == len(packed)  # all are looked up, a judge without its own entry
+    assert about.held_out["entries"] == (packed.split == 1).sum()
+    assert np.isfinite(about.held_out["entries_exact"])
     groups = (tmp_path / "groups.safetensors").read_bytes()
     assert CliRunner().invoke(app, [*arguments, *few]).exit_code == 0
     assert (tmp_path / "groups.safetensors").read_bytes() == groups  # not trained again
