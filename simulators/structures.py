@@ -194,8 +194,12 @@ class StructureFolder:
             raise no_structures(folder)
 
     def __len__(self) -> int:
-        computed = 0 if self._computed is None else self._computed.num_rows
-        return computed + len(self._minerals) + len(self._files)
+        return self.computed + len(self._minerals) + len(self._files)
+
+    @property
+    def computed(self) -> int:
+        """Number of computed structures, which come first."""
+        return 0 if self._computed is None else self._computed.num_rows
 
     def crystal(self, number: int) -> Crystal:
         """Structure `number`, from 0."""

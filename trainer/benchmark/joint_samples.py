@@ -1,7 +1,7 @@
 """Measurements of all kinds, as an agent and a user make them, for weighing network and fit jointly.
 
-Two thirds are samples with a counting rate (`counted_samples`), whose every measurement is a state of its
-own: one scan with random time, range and step; what the agent decides, up to a random number of looks; its
+Two thirds are samples with a counting rate (`counted_samples`; half of them dim, half as bright as stage 2
+records), whose every measurement is a state of its own: one scan with random time, range and step; what the agent decides, up to a random number of looks; its
 first glance counted on for long. One third are whole patterns with the misfit of measured ones
 (`misfit_samples`, groups as databases have them). All are of formulas that training never saw, so that the
 network is as good on them as on any new compound; those of the deciding benchmark are left out.
@@ -22,21 +22,31 @@ from eg_agent.identify import Identifier
 from eg_agent.identify.identification import Identification
 from simulators import Crystal
 from simulators.corpus import held_out
-from trainer.benchmark.counted_samples import BUDGET, COSTS, RANGE, Measuring, Sample, crystals, make_sample
+from trainer.benchmark.counted_samples import (
+    BUDGET,
+    COSTS,
+    DIM,
+    RANGE,
+    STAGE_TWO,
+    Measuring,
+    Sample,
+    crystals,
+    make_sample,
+)
 from trainer.benchmark.misfit_samples import Kinds, MisfitSamples
 
 #: Seed and number of the deciding benchmark's samples (`tests/bench/adaptive.py`), which are left out.
-BENCHMARK = (3, 200)
+BENCHMARK = (7, 200)
 #: One sample in so many is a whole pattern with measured misfit.
 MISFIT_EVERY = 3
 #: Power of the groups' frequencies in databases for those, a little flatter than they are.
 FLATTER = 0.85
 #: Seconds a point of a scan, and how many times longer than the first glance its lines are counted.
-SCAN, LONGER = (0.2, 20.0), (2.0, 200.0)
+SCAN, LONGER = (0.1, 20.0), (2.0, 2000.0)
 #: Samples whose crystals are drawn together, no formula twice.
 BLOCK = 60
 #: The agent's looks at most, and the share of those between the first and the last that are kept.
-LOOKS, KEPT = 8, 0.35
+LOOKS, KEPT = 12, 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +96,8 @@ class JointSamples:
             return _kept("misfit", made.formula, made.sample.group, 0.0, found)
         drawn = self._drawn(index)
         crystal = drawn[-1]
-        sample = make_sample(crystal, drawn, rng, int(rng.integers(1 << 40)))
+        rates = DIM if rng.random() < 0.5 else STAGE_TWO
+        sample = make_sample(crystal, drawn, rng, int(rng.integers(1 << 40)), rates)
         looks = [*self._scan(sample, rng), *self._agent(sample, rng), *self._lines(sample, rng)]
         return [one for look in looks for one in _kept(look[0], crystal.formula, crystal.group, *look[1:])]
 

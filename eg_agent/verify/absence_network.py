@@ -1,0 +1,104 @@
+"""What the intensities of all lines say of a candidate's absences, learned from structures.
+
+The evidence of absences (`eg_agent.verify.score`) takes lines for independent, and structures that hide a class of lines for
+rare by a constant. This network has seen what lines real structures have: it reads each line's intensity and
+error (`line_features`), adds up what a candidate forbids and allows on every axis, in every zone and elsewhere
+(`line_kinds`), and gives a log-likelihood of the candidate. It was trained on line intensities calculated
+from structures (`trainer.absences`), never on measured ones. docs/decisions/0020.
+
+    psi: features and class of a line -> two vectors, one for a line that is forbidden, one for an allowed one
+    rho: sums over the lines of a kind, forbidden and allowed -> a vector; summed over the kinds
+    out: that and the sums over all lines -> score
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.verify.line_features import LineFeatures
+from eg_agent.verify.line_kinds import CLASSES, N_KINDS
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+WEIGHTS = Path(__file__).with_name("absence_network.safetensors")
+#: Layers of the three parts.
+PARTS = {"psi": 3, "rho": 2, "out": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class AbsenceNetwork:
+    """classes: [N_CLASSES, e] what a class of kinds is taken for; layers: weights [out, in] and biases
+    [out] of each part, SiLU between them."""
+
+    classes: Floats
+    layers: dict[str, list[tuple[Floats, Floats]]]
+
+    def score(self, lines: LineFeatures, forbidden: Mask) -> Floats:
+        """[c] log-likelihoods up to a constant, nats, of candidates that forbid lines [c, k]."""
+        kind_of_class = self.classes[CLASSES[lines.family]]
+        said = self._part("psi", np.hstack([lines.values, kind_of_class[lines.kinds]]))
+        ones = np.ones((len(said), 1))
+        half = said.shape[1] // 2
+        of_kind = np.eye(N_KINDS)[lines.kinds]
+
+        def by_kind(values: Floats) -> Floats:
+            # [k, kind * (half + 1)]: a line's vector, and a 1 that counts it, in the place of its kind
+            return (of_kind[:, :, None] * np.hstack([values, ones])[:, None, :]).reshape(len(values), -1)
+
+        mask = forbidden.astype(np.float64)
+        off = (mask @ by_kind(said[:, :half])).reshape(-1, N_KINDS, half + 1)
+        on = ((1.0 - mask) @ by_kind(said[:, half:])).reshape(-1, N_KINDS, half + 1)
+        there = (off[..., -1] + on[..., -1]) > 0.5
+        kind = np.broadcast_to(kind_of_class, (len(mask), *kind_of_class.shape))
+        each = self._part("rho", np.concatenate([summed(off, on), kind], axis=-1))
+        inside = (each * there[..., None]).sum(axis=1)
+        total = summed(off.sum(axis=1), on.sum(axis=1))
+        return self._part("out", np.concatenate([inside, total], axis=-1))[..., 0]
+
+    def _part(self, name: str, x: Floats) -> Floats:
+        layers = self.layers[name]
+        for place, (weight, bias) in enumerate(layers):
+            x = x @ weight.T + bias
+            if place + 1 < len(layers):
+                x = x / (1.0 + np.exp(-np.clip(x, -60.0, 60.0)))
+        return x
+
+
+def summed(off: Floats, on: Floats) -> Floats:
+    """[..., 4 d + 4] of sums of vectors of forbidden and of allowed lines, [..., d + 1] with their number last:
+    the logarithms of the sums with their signs, the means, and what there is how often."""
+    counts = off[..., -1:], on[..., -1:]
+    parts = []
+    for sums, count in zip((off[..., :-1], on[..., :-1]), counts, strict=True):
+        parts += [np.sign(sums) * np.log1p(np.abs(sums)), sums / (1.0 + count)]
+    many_off, many_on = counts
+    parts += [np.log1p(many_off), np.log1p(many_on), (many_off > 0.5) * 1.0]
+    parts.append(many_off / (many_off + many_on + 1.0))
+    return np.concatenate(parts, axis=-1)
+
+
+def network_of(tensors: dict[str, Any]) -> AbsenceNetwork:
+    """The network of named arrays: "classes", and "psi.0.weight", "psi.0.bias" and so on."""
+    layers = {
+        part: [
+            tuple(np.asarray(tensors[f"{part}.{i}.{what}"], dtype=np.float64) for what in ("weight", "bias"))
+            for i in range(count)
+        ]
+        for part, count in PARTS.items()
+    }
+    return AbsenceNetwork(np.asarray(tensors["classes"], dtype=np.float64), layers)  # type: ignore[arg-type]
+
+
+@cache
+def shipped() -> AbsenceNetwork:
+    """The network in the package."""
+    from safetensors.numpy import load_file
+
+    return network_of(load_file(WEIGHTS))

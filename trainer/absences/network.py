@@ -1,0 +1,142 @@
+"""The absence network in torch, for training; `eg_agent.verify.absence_network` is the same in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from eg_agent.verify.line_features import FEATURES
+from eg_agent.verify.line_kinds import CLASSES, N_CLASSES, N_KINDS
+from trainer.absences.intensities import LineSample
+
+#: Numbers that stand for a class of kinds.
+EMBEDDED = 8
+#: One more than the highest group number.
+NUMBERS = 100
+NEVER = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Widths: of a line's two vectors, of psi's hidden layers, of rho's hidden layer and result."""
+
+    line: int = 24
+    hidden: int = 48
+    kind: int = 64
+    inside: int = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Samples as tensors, padded: values [b, k, 9], kinds [b, k], there [b, k], family [b], forbidden
+    [b, c, k], groups [b, c] (0: no candidate), group [b]."""
+
+    values: Tensor
+    kinds: Tensor
+    there: Tensor
+    family: Tensor
+    forbidden: Tensor
+    groups: Tensor
+    group: Tensor
+
+
+def padded(samples: Sequence[LineSample]) -> Lines:
+    """Samples side by side."""
+    count = len(samples)
+    k, c = max(len(s.kinds) for s in samples), max(len(s.groups) for s in samples)
+    values = np.zeros((count, k, len(FEATURES)), dtype=np.float32)
+    kinds, groups = np.zeros((count, k), dtype=np.int64), np.zeros((count, c), dtype=np.int64)
+    there, forbidden = np.zeros((count, k), dtype=np.float32), np.zeros((count, c, k), dtype=np.float32)
+    for i, s in enumerate(samples):
+        lines, candidates = len(s.kinds), len(s.groups)
+        values[i, :lines], kinds[i, :lines], there[i, :lines] = s.values, s.kinds, 1.0
+        groups[i, :candidates], forbidden[i, :candidates, :lines] = s.groups, s.forbidden
+    family, group = np.array([s.family for s in samples]), np.array([s.group for s in samples])
+    arrays = (values, kinds, there, family, forbidden, groups, group)
+    return Lines(*(torch.from_numpy(a) for a in arrays))
+
+
+class AbsenceModule(nn.Module):
+    """[b, c] log-likelihoods of candidates, up to a constant of each sample."""
+
+    table: Tensor
+
+    def __init__(self, size: Size | None = None) -> None:
+        super().__init__()
+        self.size = size = size or Size()
+        self.classes = nn.Embedding(N_CLASSES, EMBEDDED)
+        self.register_buffer("table", torch.from_numpy(CLASSES), persistent=False)
+        of_sums = 4 * size.line + 4
+        self.psi = _layers(len(FEATURES) + EMBEDDED, size.hidden, size.hidden, 2 * size.line)
+        self.rho = _layers(of_sums + EMBEDDED, size.kind, size.inside)
+        self.out = _layers(size.inside + of_sums, 64, 32, 1)
+
+    def forward(self, of: Lines) -> Tensor:
+        class_of_kind = self.table[of.family]
+        own = self.classes(torch.gather(class_of_kind, 1, of.kinds))
+        said = self.psi(torch.cat([of.values, own], 2)) * of.there[..., None]
+        place = one_hot(of.kinds, N_KINDS).float() * of.there[..., None]
+        width = self.size.line
+        off = self._by_kind(said[..., :width], place)
+        on = self._by_kind(said[..., width:], place)
+        shape = (*of.forbidden.shape[:2], N_KINDS, width + 1)
+        summed_off = (of.forbidden @ off).reshape(shape)
+        every_on = on.sum(1)[:, None]
+        summed_on = (every_on - of.forbidden @ on).reshape(shape)
+        kind = self.classes(class_of_kind)[:, None].expand(*shape[:3], EMBEDDED)
+        each = self.rho(torch.cat([_summed(summed_off, summed_on), kind], -1))
+        there = (summed_off[..., -1:] + summed_on[..., -1:]) > 0.5
+        total = _summed(summed_off.sum(2), summed_on.sum(2))
+        return self.out(torch.cat([(each * there).sum(2), total], -1))[..., 0]
+
+    @staticmethod
+    def _by_kind(values: Tensor, place: Tensor) -> Tensor:
+        """[b, k, kind * (width + 1)]: a line's vector, and a 1 that counts it, in the place of its kind."""
+        counted = torch.cat([values, torch.ones_like(values[..., :1])], 2)
+        return (place[..., None] * counted[:, :, None, :]).flatten(2)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Weights by the names that `eg_agent.verify.absence_network.network_of` reads."""
+        found = {"classes": self.classes.weight}
+        for part in ("psi", "rho", "out"):
+            linear = [layer for layer in getattr(self, part) if isinstance(layer, nn.Linear)]
+            for place, layer in enumerate(linear):
+                found |= {f"{part}.{place}.weight": layer.weight, f"{part}.{place}.bias": layer.bias}
+        return {name: value.detach().numpy().astype(np.float32) for name, value in found.items()}
+
+
+def _layers(*widths: int) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    for number, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        parts += [nn.SiLU()] * (number > 0) + [nn.Linear(a, b)]
+    return nn.Sequential(*parts)
+
+
+def _summed(off: Tensor, on: Tensor) -> Tensor:
+    """`eg_agent.verify.absence_network.summed` of tensors."""
+    counts = off[..., -1:], on[..., -1:]
+    parts = []
+    for sums, count in zip((off[..., :-1], on[..., :-1]), counts, strict=True):
+        parts += [torch.sign(sums) * torch.log1p(sums.abs()), sums / (1.0 + count)]
+    many_off, many_on = counts
+    parts += [torch.log1p(many_off), torch.log1p(many_on), (many_off > 0.5).float()]
+    parts.append(many_off / (many_off + many_on + 1.0))
+    return torch.cat(parts, -1)
+
+
+def group_likelihoods(score: Tensor, groups: Tensor) -> Tensor:
+    """[b, 100] log of the mean likelihood of a group's settings, by its number; NEVER where it has none."""
+    there = groups > 0
+    score = torch.where(there, score, torch.tensor(NEVER))
+    most = score.max(1, keepdim=True).values
+    parts = torch.where(there, (score - most).clamp(min=-60.0).exp(), torch.zeros(()))
+    empty = torch.zeros(len(score), NUMBERS)
+    total = empty.scatter_add(1, groups, parts)
+    count = empty.scatter_add(1, groups, there.float())
+    mean = torch.log(total.clamp(min=1e-30) / count.clamp(min=1.0))
+    return torch.where(count > 0, mean, torch.tensor(NEVER))
