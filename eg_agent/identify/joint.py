@@ -70,8 +70,9 @@ def weights_of(found: dict[str, Any]) -> JointWeights:
 
 
 def can_weigh(evidence: Evidence) -> bool:
-    """Whether there is a fit with traits (records of older versions have none)."""
-    return evidence.status == "fitted" and bool(evidence.context) and bool(evidence.candidates)
+    """Whether there is a fit with all traits (records of older versions have none, or fewer)."""
+    complete = all(len(candidate.traits) == len(TRAITS) for candidate in evidence.candidates)
+    return evidence.status == "fitted" and bool(evidence.context) and bool(evidence.candidates) and complete
 
 
 def weigh(

@@ -1,10 +1,10 @@
 """What the intensities of all lines say of a candidate's absences, learned from structures.
 
-The evidence of absences (`eg_agent.verify.score`) takes lines for independent, and structures that hide a class of lines for
-rare by a constant. This network has seen what lines real structures have: it reads each line's intensity and
-error (`line_features`), adds up what a candidate forbids and allows on every axis, in every zone and elsewhere
-(`line_kinds`), and gives a log-likelihood of the candidate. It was trained on line intensities calculated
-from structures (`trainer.absences`), never on measured ones. docs/decisions/0020.
+The evidence of absences (`eg_agent.verify.score`) takes lines for independent, and gives the structures that
+hide a class of lines a constant share. This network has seen what lines real structures have: it reads each
+line's intensity and error (`line_features`), adds up what a candidate forbids and allows on every axis, in
+every zone and elsewhere (`line_kinds`), and gives a log-likelihood of the candidate. It was trained on line
+intensities calculated from structures (`trainer.absences`), never on measured ones. docs/decisions/0020.
 
     psi: features and class of a line -> two vectors, one for a line that is forbidden, one for an allowed one
     rho: sums over the lines of a kind, forbidden and allowed -> a vector; summed over the kinds
@@ -72,7 +72,7 @@ class AbsenceNetwork:
 
 
 def summed(off: Floats, on: Floats) -> Floats:
-    """[..., 4 d + 4] of sums of vectors of forbidden and of allowed lines, [..., d + 1] with their number last:
+    """[..., 4 d + 4] of sums of vectors of forbidden and of allowed lines, [..., d + 1], their number last:
     the logarithms of the sums with their signs, the means, and what there is how often."""
     counts = off[..., -1:], on[..., -1:]
     parts = []

@@ -18,8 +18,9 @@ Ints = npt.NDArray[np.int64]
 
 #: Of a line: log of its standard error over its expected intensity; intensity over standard error, as a
 #: signed logarithm and cut at 4; log of intensity (at least its standard error) over what is expected, and
-#: over the strongest; log of its standard error over the strongest; log of what overlap leaves of what is known of
-#: it; log of the reflections that are blended in it; log of the share of its variance that is counting noise.
+#: over the strongest; log of its standard error over the strongest; log of what overlap leaves of what is
+#: known of it; log of the reflections that are blended in it; log of the share of its variance that is
+#: counting noise.
 FEATURES = (
     "error", "standing", "cut", "intensity", "of_strongest", "error_of_strongest", "apart", "blended",
     "counting",
@@ -36,7 +37,7 @@ class LineFeatures:
 
 
 def line_features(likelihood: Likelihood, system: MetricSystem, radiation: Radiation) -> LineFeatures:
-    """What the absence network reads of a likelihood; not for triclinic lattices, which leave nothing open."""
+    """What the absence network reads of a likelihood; no triclinic one, which leaves nothing to tell."""
     lines = likelihood.lines
     at = np.interp(likelihood.two_theta, likelihood.problem.data.grid, likelihood.inflation)
     precision = np.diag(likelihood.precision)

@@ -57,9 +57,14 @@ def opinions(terms: Floats, tail: float | None = None) -> Floats:
 
     The first row is the absence-free lattice, against which nothing speaks; terms: [c, 3], see `terms_of`.
     """
-    tail = shipped().tail if tail is None else tail
     every = np.vstack([np.zeros(2), terms[:, :2]])
-    return tail * np.log1p((every.max(axis=0) - every) / tail)
+    return with_tail(every.max(axis=0) - every, tail)
+
+
+def with_tail(nats: Floats, tail: float | None = None) -> Floats:
+    """What nats behind the best opinion count, with a long tail (`Pooling.tail`)."""
+    tail = shipped().tail if tail is None else tail
+    return tail * np.log1p(nats / tail)
 
 
 def terms_of(likelihood: Likelihood, allowed: Mask, evidence: Floats) -> Floats:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from eg_agent.verify.candidates import Candidate
 from eg_agent.verify.likelihood import Likelihood
-from eg_agent.verify.pooling import opinions
-from eg_agent.verify.score import Scores
+from eg_agent.verify.pooling import opinions, with_tail
+from eg_agent.verify.score import Scores, log_mean
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,17 +21,27 @@ Floats = npt.NDArray[np.float64]
 #: price, with the long tail of `pooling`; log of 1 + lines that it forbids; half the log of 1 + reflections
 #: that it forbids on axes, in zones, of general indices; log of 1 + standard errors of the strongest and the
 #: second strongest line that it forbids; share of all intensity in lines that it forbids (a third of the log,
-#: from 1e-4).
-TRAITS = ("evidence", "chi_square", "forbidden", "axes", "zones", "general", "strongest", "second", "share")
+#: from 1e-4). The last is of its group: nats behind the best group of what the absence network says, with the
+#: same long tail.
+TRAITS = (
+    "evidence", "chi_square", "forbidden", "axes", "zones", "general", "strongest", "second", "share",
+    "learned",
+)  # fmt: skip
 #: Of the measurement: log of the faintest line that is seen (two standard errors, median) in hundredths of
 #: the strongest; log of the goodness of fit; log of lines / 60; log of signal over noise / 100, / 1.5; log of
 #: Rwp / 10 %; then the crystal family of the lattice, one of five (none of them: triclinic).
 CONTEXT = ("faintest", "misfit", "lines", "signal", "residual", "m", "o", "t", "h", "c")
 
 
-def traits_of(likelihood: Likelihood, candidates: list[Candidate], scores: Scores) -> Floats:
-    """[c, 9] of the candidates, in the order of `TRAITS`."""
+def traits_of(likelihood: Likelihood, candidates: list[Candidate], scores: Scores, learned: Floats) -> Floats:
+    """[c, 10] of the candidates, in the order of `TRAITS`; learned: [c] their log-likelihoods by the absence
+    network, of which a group has the mean of its settings."""
     behind = opinions(scores.terms)[1:]
+    groups = np.array([candidate.setting.group for candidate in candidates])
+    of_group = np.empty(len(candidates))
+    for number in np.unique(groups):
+        of_group[groups == number] = log_mean(learned[groups == number])
+    learned_behind = with_tail(of_group.max() - of_group)
     standing = likelihood.intensity / likelihood.sigma
     total = max(float(likelihood.intensity.sum()), 1e-300)
     found = np.empty((len(candidates), len(TRAITS)))
@@ -46,6 +56,7 @@ def traits_of(likelihood: Likelihood, candidates: list[Candidate], scores: Score
             np.log1p(highest[0]),
             np.log1p(highest[1]),
             np.log(max(share, 1e-4)) / 3.0 + 3.0,
+            learned_behind[i],
         ]
     return found
 

@@ -12,11 +12,14 @@ import numpy.typing as npt
 
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
+from eg_agent.patterns.radiation import Radiation
 from eg_agent.symmetry import N_GROUPS, Setting
+from eg_agent.verify.absence_network import shipped
 from eg_agent.verify.candidates import Candidate, candidate_settings, candidates_on
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
 from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of
 from eg_agent.verify.likelihood import Likelihood, marginal_likelihood
+from eg_agent.verify.line_features import line_features
 from eg_agent.verify.line_table import line_table
 from eg_agent.verify.metric import (
     Cell,
@@ -173,7 +176,8 @@ def _verified(
     likelihood = marginal_likelihood(fit)
     weighed = candidates_on(likelihood.lines, chosen, system)
     scores = score(likelihood, weighed, pattern.radiation)
-    found = _summary(likelihood, weighed, scores, fit, settings)
+    learned = learned_scores(likelihood, weighed, system, pattern.radiation)
+    found = _summary(likelihood, weighed, scores, learned, fit, settings)
     context = context_of(likelihood, quality.rwp / quality.rexp, quality.rwp, system.primitive)
     lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)
     low, high = fit.problem.data.grid[0], fit.problem.data.grid[-1]
@@ -190,6 +194,17 @@ def _verified(
         lines=line_table(likelihood),
         context=tuple(context.tolist()),
     )
+
+
+def learned_scores(
+    likelihood: Likelihood, candidates: list[Candidate], system: MetricSystem, radiation: Radiation
+) -> Floats:
+    """[c] log-likelihoods of candidates by the absence network; all alike in a triclinic lattice, where there
+    is nothing to tell."""
+    if system.name == "triclinic":
+        return np.zeros(len(candidates))
+    forbidden = np.stack([c.allowed == 0 for c in candidates])
+    return shipped().score(line_features(likelihood, system, radiation), forbidden)
 
 
 def _failure(quality: Quality, fit: Fit, settings: VerifySettings) -> str | None:
@@ -224,6 +239,7 @@ def _summary(
     likelihood: Likelihood,
     weighed: list[Candidate],
     scores: Scores,
+    learned: Floats,
     fit: Fit,
     settings: VerifySettings,
 ) -> tuple[CandidateEvidence, ...]:
@@ -235,7 +251,7 @@ def _summary(
         ((log_mean(scores.log_evidence[members]), number, members) for number, members in of_group.items()),
         key=lambda entry: (-entry[0], entry[1]),
     )
-    traits = traits_of(likelihood, weighed, scores)
+    traits = traits_of(likelihood, weighed, scores, learned)
     data = fit.problem.data
     restricted = RestrictedFits(likelihood, 1.0 / data.variance)
     total = float(np.sum(data.y**2 / data.variance))

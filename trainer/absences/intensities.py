@@ -3,8 +3,8 @@
 Making and fitting whole patterns takes a third of a second each. Here a structure's peaks, with texture, a
 foreign phase, wrong line shapes and places, and a background a little off, are counted on a coarse grid (four
 points a line's width) and fitted by linear least squares in the absence-free lattice, misfit inflating the
-variance as in `eg_agent.verify.likelihood`. On forbidden lines the errors are as those of full fits of simulated
-patterns: 3.3 % of them beyond 2 standard errors here, 3.7 % there, 1.2 and 0.7 % beyond 3
+variance as in `eg_agent.verify.likelihood`. On forbidden lines the errors are as those of full fits of
+simulated patterns: 3.3 % of them beyond 2 standard errors here, 3.7 % there, 1.2 and 0.7 % beyond 3
 (docs/decisions/0020).
 """
 

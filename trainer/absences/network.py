@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ class AbsenceModule(nn.Module):
 
 def _layers(*widths: int) -> nn.Sequential:
     parts: list[nn.Module] = []
-    for number, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (a, b) in enumerate(pairwise(widths)):
         parts += [nn.SiLU()] * (number > 0) + [nn.Linear(a, b)]
     return nn.Sequential(*parts)
 

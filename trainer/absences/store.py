@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,9 @@ A_FILE, ATTEMPTS = 2000, 40
 #: Share of samples of structures that are no computed ones (minerals, .cif files), where there are such.
 NOT_COMPUTED = 0.15
 #: What the samples depend on beside the seed, kept with them.
-RECIPE = f"blend {BLEND}, counts {intensities.COUNTS}, lines {intensities.MOST_LINES}, widths {intensities.WIDTH}"
+RECIPE = (
+    f"blend {BLEND}, counts {intensities.COUNTS}, lines {intensities.MOST_LINES}, widths {intensities.WIDTH}"
+)
 
 
 class LineSamples:
@@ -83,15 +86,13 @@ def make(
     done = len(files) - len(missing)
     progress(done, len(files))
     job = partial(_file, structures, out, seed)
-    if workers == 1:
-        made = map(job, missing)
-    else:
-        pool = ProcessPoolExecutor(workers)
-        made = pool.map(job, missing)
-    for place, _ in enumerate(made):
-        progress(done + place + 1, len(files))
-    if workers > 1:
-        pool.shutdown()
+    with ExitStack() as stack:
+        if workers == 1:
+            made = map(job, missing)
+        else:
+            made = stack.enter_context(ProcessPoolExecutor(workers)).map(job, missing)
+        for place, _ in enumerate(made):
+            progress(done + place + 1, len(files))
     return files
 
 

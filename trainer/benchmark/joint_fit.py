@@ -38,8 +38,9 @@ BELIEVED = (0.03, 0.97)
 STEPS, RATE, BATCH = 200, 0.03, 1500
 #: What the weights are held to their beginnings by: at the centre, and with the context.
 RIDGE = (1.5e-3, 5e-3)
-#: Where the traits' weights begin: those of the pooled evidence, what it does not know at 0.
-BEGIN = dict(zip(TRAITS, (-1.01, -0.268, 1.11), strict=False))
+#: Where the traits' weights begin: half of those of the pooled evidence, half of the absence network's, and
+#: what neither knows at 0.
+BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0.5}
 #: Claims from here on are counted: the agent stops there.
 SURE = 0.95
 

@@ -1,10 +1,11 @@
 """Measurements of all kinds, as an agent and a user make them, for weighing network and fit jointly.
 
 Two thirds are samples with a counting rate (`counted_samples`; half of them dim, half as bright as stage 2
-records), whose every measurement is a state of its own: one scan with random time, range and step; what the agent decides, up to a random number of looks; its
-first glance counted on for long. One third are whole patterns with the misfit of measured ones
-(`misfit_samples`, groups as databases have them). All are of formulas that training never saw, so that the
-network is as good on them as on any new compound; those of the deciding benchmark are left out.
+records), whose every measurement is a state of its own: one scan with random time, range and step; what the
+agent decides, up to a random number of looks; its first glance counted on for long. One third are whole
+patterns with the misfit of measured ones (`misfit_samples`, groups as databases have them). All are of
+formulas that training never saw, so that the network is as good on them as on any new compound; those of the
+deciding benchmark are left out.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from eg_agent.reporting import reported
+from trainer.cli.absences import absences
 from trainer.cli.benchmark import benchmark
 from trainer.cli.calibrate import calibrate
 from trainer.cli.card import card
@@ -41,6 +42,7 @@ app.command()(reproduce)
 app.command()(retrain)
 app.command()(promote)
 app.command()(study)
+app.command()(absences)
 app.command()(library)
 app.command()(unseen)
 app.command()(materials)

@@ -1,0 +1,42 @@
+"""`eg-train absences`: train what the verifier knows of real structures' absent lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainer.cli.progress import bar
+
+
+def absences(
+    structures: Annotated[Path, typer.Option(help="Folder of structures.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option(help="Folder of samples, training state and result.", show_default=False)
+    ],
+    samples: Annotated[int, typer.Option(min=1, help="Measurements to make, in files of 2,000.")] = 120_000,
+    seen: Annotated[int, typer.Option(min=1, help="Samples to train on, each several times.")] = 600_000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that make samples.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of samples and training.")] = 0,
+) -> None:
+    """Train the absence network on line intensities of structures; the same command goes on.
+
+    Writes absence_network.safetensors and absence_network.json, which the package ships in eg_agent/verify.
+    """
+    from datetime import UTC, datetime
+
+    from eg_agent.errors import BadInput
+    from trainer.absences.packaging import ship
+    from trainer.absences.store import make, read
+    from trainer.absences.training import AbsenceTraining, train
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file: give a folder with --out.")
+    with bar("samples") as update:
+        files = make(structures, out, samples, seed=seed, workers=workers, progress=update)
+    training = AbsenceTraining(samples=seen, seed=seed)
+    network, judged = train([sample for path in files for sample in read(path)], out, training, typer.echo)
+    about = ship(network, judged, training, out, len(files), datetime.now(UTC).date().isoformat())
+    typer.echo(json.dumps(about, indent=1))
