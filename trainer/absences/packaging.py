@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from trainer.absences.network import AbsenceModule
 from trainer.absences.store import A_FILE
@@ -29,7 +29,7 @@ def ship(
     }
     weights, card = out / f"{NAME}.safetensors", out / f"{NAME}.json"
     part = weights.with_suffix(".part")
-    save_file(network.tensors(), part)
+    part.write_bytes(save(network.tensors()))
     part.rename(weights)
     card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return about

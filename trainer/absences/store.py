@@ -24,9 +24,12 @@ from trainer.benchmark.simulated_samples import LONGEST, own_metric
 A_FILE, ATTEMPTS = 2000, 40
 #: Share of samples of structures that are no computed ones (minerals, .cif files), where there are such.
 NOT_COMPUTED = 0.15
+#: Of so many samples in a row, the first so many are clean, the others rough.
+EVERY = (3, 5)
 #: What the samples depend on beside the seed, kept with them.
 RECIPE = (
-    f"blend {BLEND}, counts {intensities.COUNTS}, lines {intensities.MOST_LINES}, widths {intensities.WIDTH}"
+    f"blend {BLEND}, counts {intensities.COUNTS}, lines {intensities.MOST_LINES}, "
+    f"widths {intensities.WIDTH}, {EVERY[0]} of {EVERY[1]} clean"
 )
 
 
@@ -46,7 +49,7 @@ class LineSamples:
             crystal = self._folder.crystal(self._number(rng))
             usable = group(crystal.group).crystal_system != "triclinic" and max(crystal.cell[:3]) <= LONGEST
             if usable and own_metric(crystal):
-                sample = line_sample(crystal, foreign, rng)
+                sample = line_sample(crystal, foreign, rng, rough=index % EVERY[1] >= EVERY[0])
                 if sample is not None:
                     object.__setattr__(sample, "held_out", held_out(crystal.formula))
                     return sample
@@ -75,12 +78,12 @@ def make(
 
     Raises BadInput for a folder without structures, or one that holds samples of something else.
     """
+    LineSamples(structures, seed)  # an unusable folder is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
     about, note = out / "samples.txt", f"seed {seed}, {RECIPE}\n"
     if about.is_file() and about.read_text("utf-8") != note:
         raise BadInput(f"{out} holds samples made in another way: give another --out, or empty it.")
     about.write_text(note, "utf-8")
-    LineSamples(structures, seed)  # an unusable folder is refused before any process starts
     files = [out / f"lines-{number:04d}.npz" for number in range(-(-count // A_FILE))]
     missing = [number for number, path in enumerate(files) if not path.is_file()]
     done = len(files) - len(missing)

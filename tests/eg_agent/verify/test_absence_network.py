@@ -1,0 +1,123 @@
+"""The absence network on fits of patterns that gemmi calculated, and what must not change its answer."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eg_agent.patterns import Radiation
+from eg_agent.verify.absence_network import WEIGHTS, shipped
+from eg_agent.verify.line_features import FEATURES, LineFeatures, features_of, line_features
+from eg_agent.verify.line_kinds import FAMILIES, N_KINDS
+from eg_agent.verify.metric import metric_system
+from eg_agent.verify.score import log_mean
+from eg_agent.verify.verifier import learned_scores, verify, weigh
+
+COPPER = Radiation.anode("Cu")
+
+
+def _lines(seed: int, count: int = 30) -> LineFeatures:
+    rng = np.random.default_rng(seed)
+    family = int(rng.integers(len(FAMILIES)))
+    return LineFeatures(rng.normal(size=(count, len(FEATURES))), rng.integers(N_KINDS, size=count), family)
+
+
+@given(st.integers(0, 1000))
+def test_the_order_of_lines_and_candidates_does_not_matter(seed: int) -> None:
+    rng = np.random.default_rng([seed, 1])
+    lines = _lines(seed)
+    forbidden = rng.random((7, 30)) < 0.3
+    plain = shipped().score(lines, forbidden)
+    order, turned = rng.permutation(30), rng.permutation(7)
+    mixed = LineFeatures(lines.values[order], lines.kinds[order], lines.family)
+    np.testing.assert_allclose(shipped().score(mixed, forbidden[turned][:, order]), plain[turned], atol=1e-9)
+    alone = [shipped().score(lines, forbidden[i : i + 1])[0] for i in range(7)]
+    np.testing.assert_allclose(alone, plain, atol=1e-9)
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_unit_of_intensities_does_not_matter(unit: float) -> None:
+    rng = np.random.default_rng(3)
+    intensity, sigma = rng.exponential(1.0, 40), rng.uniform(0.001, 0.1, 40)
+    given_ = {
+        "two_theta": np.linspace(10.0, 90.0, 40),
+        "wavelength": 1.54,
+        "radiation": COPPER,
+        "reflections": np.full(40, 4.0),
+        "counting": np.ones(40),
+    }
+    plain = features_of(intensity=intensity, sigma=sigma, precision=0.5 / sigma**2, **given_)
+    other = features_of(
+        intensity=unit * intensity, sigma=unit * sigma, precision=0.5 / (unit * sigma) ** 2, **given_
+    )
+    np.testing.assert_allclose(other, plain, atol=0.02)
+
+
+@pytest.mark.parametrize("intensity", [0.0, -5.0, 1e12])
+def test_features_of_strange_lines_are_numbers(intensity: float) -> None:
+    found = features_of(
+        two_theta=np.array([20.0, np.nan, 30.0]),
+        wavelength=1.54,
+        radiation=COPPER,
+        intensity=np.full(3, intensity),
+        sigma=np.array([0.0, 1e-30, 1e9]),
+        precision=np.array([0.0, 1e30, 1.0]),
+        reflections=np.array([0.0, 2.0, 400.0]),
+        counting=np.array([0.0, 1.0, 1.0]),
+    )
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("name", ["barite", "baddeleyite", "scheelite", "halite"])
+def test_the_true_group_is_among_the_most_likely(simulated, name: str) -> None:
+    sample = simulated(name)
+    weighed = weigh(sample.pattern, sample.known.cell)
+    system = metric_system(sample.known.cell)
+    learned = learned_scores(weighed.likelihood, list(weighed.candidates), system, sample.pattern.radiation)
+    groups = np.array([c.setting.group for c in weighed.candidates])
+    of_group = {int(n): log_mean(learned[groups == n]) for n in np.unique(groups)}
+    best = sorted(of_group, key=lambda n: -of_group[n])
+    assert sample.known.group in best[:3]
+    # groups whose forbidden lines stand there plainly are out of the question
+    assert min(of_group.values()) < of_group[sample.known.group] - 5.0
+
+
+def test_a_strong_line_on_a_forbidden_position_speaks_against_it(simulated) -> None:
+    sample = simulated("barite")
+    weighed = weigh(sample.pattern, sample.known.cell)
+    system = metric_system(sample.known.cell)
+    lines = line_features(weighed.likelihood, system, sample.pattern.radiation)
+    of_truth = [i for i, c in enumerate(weighed.candidates) if c.setting.group == sample.known.group]
+    forbidden = np.stack([c.allowed == 0 for c in weighed.candidates])
+    plain = shipped().score(lines, forbidden)
+    best = of_truth[int(np.argmax(plain[of_truth]))]
+    line = int(np.flatnonzero(forbidden[best])[0])
+    free = int(np.flatnonzero(~forbidden.any(axis=1))[0])
+    values = lines.values.copy()
+    strong = int(np.argmax(values[:, FEATURES.index("of_strongest")]))
+    values[line] = values[strong]
+    raised = shipped().score(LineFeatures(values, lines.kinds, lines.family), forbidden)
+    assert (raised[best] - raised[free]) < (plain[best] - plain[free]) - 2.0
+
+
+def test_a_triclinic_lattice_leaves_nothing_to_tell() -> None:
+    system = metric_system((5.0, 6.0, 7.0, 81.0, 95.0, 103.0))
+    assert system.name == "triclinic"
+    assert learned_scores(None, [None] * 2, system, COPPER).tolist() == [0.0, 0.0]  # type: ignore[arg-type, list-item]
+
+
+def test_the_shipped_weights_say_where_they_come_from() -> None:
+    about = json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
+    assert about["held_out"]["nll"] < 0.4 * about["held_out"]["nothing"]
+    assert "no measured pattern" in about["trained_on"]
+
+
+def test_every_candidate_of_a_group_shares_its_trait(simulated) -> None:
+    sample = simulated("barite")
+    evidence = verify(sample.pattern, sample.known.cell)
+    assert min(c.traits[-1] for c in evidence.candidates) == 0.0
+    assert all(np.isfinite(c.traits).all() for c in evidence.candidates)

@@ -1,0 +1,155 @@
+"""The network learns, goes on where it stopped, is the same in torch and numpy; its files and its command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from eg_agent.errors import BadInput
+from eg_agent.verify.absence_network import network_of
+from eg_agent.verify.line_features import LineFeatures
+from simulators.textbook import textbook
+from trainer.absences.intensities import LineSample, line_sample
+from trainer.absences.network import AbsenceModule, Size, group_likelihoods, padded
+from trainer.absences.packaging import ship
+from trainer.absences.store import LineSamples, make, read, write
+from trainer.absences.training import AbsenceTraining, judged, log_prior, train
+from trainer.benchmark.simulated_samples import own_metric
+from trainer.cli.main import app
+
+SMALL = AbsenceTraining(samples=1600, batch=16, size=Size(8, 16, 16, 8))
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[LineSample]:
+    """Textbook structures several times over, every fifth held out."""
+    crystals = [c for c in textbook() if own_metric(c)]
+    found = []
+    for place in range(160):
+        sample = line_sample(crystals[place % len(crystals)], None, np.random.default_rng(place))
+        if sample is not None:
+            found.append(replace(sample, held_out=place % 5 == 0))
+    return found
+
+
+def test_files_keep_samples(samples: list[LineSample], tmp_path: Path) -> None:
+    write(tmp_path / "x.npz", samples)
+    for one, two in zip(samples, read(tmp_path / "x.npz"), strict=True):
+        np.testing.assert_allclose(one.values, two.values, atol=5e-3)
+        np.testing.assert_array_equal(one.forbidden, two.forbidden)
+        np.testing.assert_array_equal(one.groups, two.groups)
+        np.testing.assert_array_equal(one.kinds, two.kinds)
+        assert (one.group, one.family, one.held_out) == (two.group, two.family, two.held_out)
+    (tmp_path / "x.npz").write_bytes(b"no file")
+    with pytest.raises(BadInput, match="no file of line samples"):
+        read(tmp_path / "x.npz")
+
+
+def test_torch_and_numpy_say_the_same_whatever_is_beside_a_sample(samples: list[LineSample]) -> None:
+    torch.manual_seed(1)
+    module = AbsenceModule(Size(8, 16, 16, 8))
+    network = network_of(module.tensors())
+    with torch.no_grad():
+        together = module(padded(samples[:12])).numpy()
+    for sample, row in zip(samples, together, strict=False):
+        lines = LineFeatures(np.asarray(sample.values, dtype=float), sample.kinds, sample.family)
+        np.testing.assert_allclose(
+            network.score(lines, sample.forbidden), row[: len(sample.groups)], atol=1e-4
+        )
+
+
+def test_a_group_has_the_mean_likelihood_of_its_settings() -> None:
+    score = torch.tensor([[0.0, np.log(3.0), 5.0, -7.0]], dtype=torch.float32)
+    found = group_likelihoods(score, torch.tensor([[4, 4, 9, 0]]))
+    assert (found[0, 9] - found[0, 4]).item() == pytest.approx(5.0 - np.log(2.0), abs=1e-5)
+    assert (found > -1e8).sum() == 2
+
+
+def test_training_learns_and_goes_on_where_it_stopped(samples: list[LineSample], tmp_path: Path) -> None:
+    whole, figures = (
+        train(samples, tmp_path / "a", replace(SMALL)) if (tmp_path / "a").mkdir() is None else ()
+    )
+    untrained = judged(AbsenceModule(SMALL.size), [s for s in samples if s.held_out], log_prior(samples))
+    assert figures.nll < untrained.nll
+    assert figures.nll < figures.nothing
+
+    (tmp_path / "b").mkdir()
+    told: list[str] = []
+
+    class Stopped(Exception):
+        pass
+
+    def stop(text: str) -> None:
+        told.append(text)
+        raise Stopped
+
+    import trainer.absences.training as module
+
+    kept, module.KEPT_EVERY = module.KEPT_EVERY, 40
+    try:
+        with pytest.raises(Stopped):
+            train(samples, tmp_path / "b", SMALL, stop)
+        resumed, _ = train(samples, tmp_path / "b", SMALL)
+    finally:
+        module.KEPT_EVERY = kept
+    for name, value in whole.tensors().items():
+        np.testing.assert_allclose(resumed.tensors()[name], value, atol=1e-6)
+    with pytest.raises(BadInput, match="other settings"):
+        train(samples, tmp_path / "b", replace(SMALL, rate=1e-4))
+
+
+def test_too_few_samples_are_refused(samples: list[LineSample], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="too few"):
+        train(samples[:10], tmp_path, SMALL)
+
+
+def test_what_is_shipped_is_what_was_trained(samples: list[LineSample], tmp_path: Path) -> None:
+    module = AbsenceModule(SMALL.size)
+    figures = judged(module, samples[:20], log_prior(samples))
+    about = ship(module, figures, SMALL, tmp_path, 3, "2026-01-01")
+    assert json.loads((tmp_path / "absence_network.json").read_text()) == json.loads(json.dumps(about))
+    again = network_of(load_file(tmp_path / "absence_network.safetensors"))
+    sample = samples[0]
+    lines = LineFeatures(np.asarray(sample.values, dtype=float), sample.kinds, sample.family)
+    own = network_of(module.tensors())
+    np.testing.assert_array_equal(again.score(lines, sample.forbidden), own.score(lines, sample.forbidden))
+
+
+def test_samples_are_a_function_of_seed_and_number_and_are_not_made_twice(
+    structures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.absences.store.A_FILE", 3)
+    files = make(structures, tmp_path, 6, seed=4)
+    assert len(files) == 2
+    apart = LineSamples(structures, 4)(4)
+    np.testing.assert_allclose(read(files[1])[1].values, apart.values, atol=5e-3)
+    before = files[0].stat().st_mtime_ns
+    make(structures, tmp_path, 6, seed=4)
+    assert files[0].stat().st_mtime_ns == before
+    with pytest.raises(BadInput, match="made in another way"):
+        make(structures, tmp_path, 6, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--structures", "nowhere", "--out", "x"], "is not a folder"),
+        (["--structures", ".", "--out", "x"], "no structures"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_use(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, ["absences", *given])
+    assert found.exit_code != 0
+    assert isinstance(found.exception, BadInput)
+    assert said in str(found.exception)
+    assert not list((tmp_path / "x").glob("*.npz"))
