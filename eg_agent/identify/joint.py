@@ -4,10 +4,11 @@
     evidence(g) ~ exp(sum over traits t of  W_t(z) x_t(g))
 
 in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), z the measurement in
-numbers (`CONTEXT`); N and W are linear in z, N also in how undecided the network is. One power for network
-and evidence, whatever was measured, has to serve a glance at a weak sample and a night's scan of a good one,
-and is wrong for both. The weights in joint.json were fitted by the probability of the true group on simulated
-measurements of all kinds (`eg-train study joint`), never on measured ones. docs/decisions/0014.
+numbers (`CONTEXT`); N and W are linear in z, N also in how undecided the network is, and what says that a
+candidate is violated never counts in its favour (`MOST`). One power for network and evidence, whatever was
+measured, has to serve a glance at a weak sample and a night's scan of a good one, and is wrong for both. The
+weights in joint.json were fitted by the probability of the true group on simulated measurements of all kinds
+(`eg-train study joint`), never on measured ones. docs/decisions/0014.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from eg_agent.verify.traits import CONTEXT, TRAITS
 
 Floats = npt.NDArray[np.float64]
 
+#: [t] most that a trait may count: what says that a candidate is violated never speaks for it.
+MOST = np.where(np.isin(TRAITS, ("evidence", "chi_square", "strongest", "learned")), 0.0, np.inf)
 #: Least and most that the network may count, whatever the context says.
 NETWORK = (0.05, 1.5)
 #: Nats between which the entropy of the network's posterior, less one, is believed to matter.
@@ -91,7 +94,7 @@ def weigh(
     z = np.clip(np.array(evidence.context), weights.low, weights.high)
     numbers = np.array([candidate.group for candidate in evidence.candidates])
     traits = np.array([candidate.traits for candidate in evidence.candidates])
-    by_trait = weights.traits[:, 0] + weights.traits[:, 1:] @ z
+    by_trait = np.minimum(weights.traits[:, 0] + weights.traits[:, 1:] @ z, MOST)
     value = np.full(N_GROUPS, -np.inf)
     scored = traits @ by_trait
     for number in carried:

@@ -5,8 +5,8 @@ foreign phase, wrong line shapes and places, and a background a little off, are 
 points a line's width) and fitted by linear least squares in the absence-free lattice, misfit inflating the
 variance as in `eg_agent.verify.likelihood`. On forbidden lines the errors are as those of full fits of
 simulated patterns: 3.1 % of them above 2 standard errors here, 3.7 % there, 1.0 and 0.7 % above 3. A rough
-sample (1.9 % above 3) has what makes measured ones worse (3.2 %): a second population of crystallites, K-beta,
-foreign lines, shapes that are farther from the fit's (docs/decisions/0020).
+sample (1.9 % above 3) has what makes measured ones worse (3.2 %): a second population of crystallites,
+K-beta, foreign lines, shapes that are farther from the fit's (docs/decisions/0020).
 """
 
 from __future__ import annotations

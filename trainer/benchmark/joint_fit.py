@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.fusion import N_GROUPS
-from eg_agent.identify.joint import NETWORK, UNDECIDED
+from eg_agent.identify.joint import MOST, NETWORK, UNDECIDED
 from eg_agent.verify.traits import CONTEXT, TRAITS
 from trainer.benchmark.joint_samples import JointSamples, Looked
 from trainer.benchmark.nulls import folds_by_compound
@@ -165,12 +165,14 @@ class Weighing(nn.Module):
 
     low: Tensor
     high: Tensor
+    most: Tensor
 
     def __init__(self, context: Tensor) -> None:
         super().__init__()
         z = len(CONTEXT)
         self.register_buffer("low", torch.quantile(context, BELIEVED[0], 0))
         self.register_buffer("high", torch.quantile(context, BELIEVED[1], 0))
+        self.register_buffer("most", torch.tensor(MOST, dtype=torch.float32))
         self.register_buffer("begin", torch.tensor([BEGIN.get(name, 0.0) for name in TRAITS]))
         self.centre = nn.Parameter(torch.tensor([BEGIN.get(name, 0.0) for name in TRAITS]))
         self.slope = nn.Parameter(torch.zeros(len(TRAITS), z))
@@ -181,7 +183,7 @@ class Weighing(nn.Module):
     def forward(self, of: Batch) -> Tensor:
         """[n, 99] nats, normalised."""
         z = torch.maximum(torch.minimum(of.context, self.high), self.low)
-        by_trait = self.centre + z @ self.slope.T
+        by_trait = torch.minimum(self.centre + z @ self.slope.T, self.most)
         value = (of.traits * by_trait[:, None, :]).sum(2)
         value = torch.full((len(z), N_GROUPS + 1), -1e4).scatter(1, of.place, value)[:, :N_GROUPS]
         misled = torch.sigmoid(self.misled)

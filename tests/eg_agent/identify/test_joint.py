@@ -47,8 +47,14 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
     def linear(row: np.ndarray) -> float:
         return float(row[0]) + sum(float(w) * v for w, v in zip(row[1 : 1 + len(z)], z, strict=True))
 
+    # what says that a candidate is violated never speaks for it
+    against = ("evidence", "chi_square", "strongest", "learned")
+    counts = [
+        min(linear(row), 0.0) if name in against else linear(row)
+        for name, row in zip(TRAITS, weights.traits, strict=True)
+    ]
     said = {
-        c.group: exp(sum(linear(row) * x for row, x in zip(weights.traits, c.traits, strict=True)))
+        c.group: exp(sum(count * x for count, x in zip(counts, c.traits, strict=True)))
         for c in evidence.candidates
     }
     entropy = -sum(exp(v) * v for v in network)
@@ -104,14 +110,18 @@ def test_a_strong_line_where_none_may_be_speaks_against_a_group(name: str) -> No
             z[5:] = 0.0
             z[family] = 1.0
             z[CONTEXT.index(name)] = bound[CONTEXT.index(name)]
-            by_trait = dict(zip(TRAITS, weights.traits[:, 0] + weights.traits[:, 1:] @ z, strict=True))
-            assert by_trait["evidence"] < 0.0
-            assert by_trait["strongest"] < 0.0
+            counted = np.minimum(weights.traits[:, 0] + weights.traits[:, 1:] @ z, joint.MOST)
+            by_trait = dict(zip(TRAITS, counted, strict=True))
+            assert max(by_trait[name] for name in ("evidence", "chi_square", "strongest", "learned")) <= 0.0
+            # and together they always speak against it
+            assert by_trait["evidence"] + by_trait["strongest"] + by_trait["learned"] < -0.3
 
 
 def test_without_traits_it_is_not_asked() -> None:
     assert joint.can_weigh(fitted(1))
     assert not joint.can_weigh(replace(fitted(1), context=()))
+    older = tuple(replace(c, traits=c.traits[:9]) for c in fitted(1).candidates)
+    assert not joint.can_weigh(replace(fitted(1), candidates=older))
     assert not joint.can_weigh(Evidence("no cell", "none"))
 
 

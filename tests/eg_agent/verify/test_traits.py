@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+
 import numpy as np
 import pytest
 
@@ -18,7 +21,16 @@ def made(simulated):
 
 def test_traits_are_what_they_are_said_to_be(made) -> None:
     _, _, weighed, _ = made
-    found = traits_of(weighed.likelihood, list(weighed.candidates), weighed.scores)
+    rng = np.random.default_rng(2)
+    learned = rng.normal(scale=5.0, size=len(weighed.candidates))
+    found = traits_of(weighed.likelihood, list(weighed.candidates), weighed.scores, learned)
+    groups = np.array([c.setting.group for c in weighed.candidates])
+    mean = {n: np.log(np.mean(np.exp(learned[groups == n]))) for n in set(groups.tolist())}
+    behind = np.array([max(mean.values()) - mean[n] for n in groups.tolist()])
+    tail = json.loads(resources.files("eg_agent.verify").joinpath("pooling.json").read_text())["weights"][
+        "tail"
+    ]
+    np.testing.assert_allclose(found[:, TRAITS.index("learned")], tail * np.log1p(behind / tail), rtol=1e-9)
     assert found.shape == (len(weighed.candidates), len(TRAITS))
     line = weighed.likelihood.intensity
     for candidate, row in zip(weighed.candidates, found, strict=True):
