@@ -88,7 +88,7 @@ class Trial:
     def look(self, at: Measuring) -> Identification:
         """The identification of all that was measured."""
         assert at.pattern is not None
-        return self.identifier.identify(at.pattern, at.sample.cell)
+        return self.identifier.identify(at.pattern, at.sample.cell, at.sample.composition)
 
     def top(self, found: Identification) -> tuple[int, float]:
         """Most probable group and its calibrated probability; (0, 0) when refused."""

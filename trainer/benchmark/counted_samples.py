@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.chemistry import Composition
 from eg_agent.decide import Costs, opening
 from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.records.merging import merge
@@ -26,6 +27,8 @@ COPPER = Radiation.anode("Cu")
 RANGE, STEP = (5.0, 90.0), 0.04
 #: Counts a second at the highest peak, least and most, log-uniform.
 PeakRates = tuple[float, float]
+#: What the sample table says of the chemistry.
+Told = Literal["nothing", "elements", "amounts"]
 #: Dim samples: milligrams in a capillary or a neutron beam, to a strong flat sample.
 DIM: PeakRates = (2.0, 2000.0)
 #: What stage 2 records of laboratory patterns (`StreamConfig`, counts at the maximum), at 1 s a point.
@@ -63,7 +66,8 @@ class Counted(Protocol):
 class Sample:
     """One sample: the true group, its rate at an angle, the cell that the table says, and its own seed.
 
-    radiation, two_theta: what it is measured with, and the degrees that can be measured.
+    radiation, two_theta: what it is measured with, and the degrees that can be measured. composition: what
+    the sample table says of its chemistry.
     """
 
     group: int
@@ -73,6 +77,7 @@ class Sample:
     seed: int
     radiation: Radiation = COPPER
     two_theta: tuple[float, float] = RANGE
+    composition: Composition | None = None
 
     def reached(self, copper: float) -> float:
         """The angle, at most the last one, that is to be what `copper` degrees are with Cu K-alpha."""
@@ -112,27 +117,39 @@ def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A sample that is made when it is needed: its crystal, its seed, where foreign phases come from, and
-    between which counts a second its highest peak is."""
+    """A sample that is made when it is needed: its crystal, its seed, where foreign phases come from, between
+    which counts a second its highest peak is, and what the sample table says of its chemistry."""
 
     crystal: Crystal
     seed: int
     others: list[Crystal]
     peak_rate: PeakRates = DIM
+    told: Told = "nothing"
 
     def sample(self) -> Sample:
         """The sample; a function of the crystal and the seed."""
         rng = np.random.default_rng([0x5A3, self.seed])
-        return make_sample(self.crystal, self.others, rng, self.seed, self.peak_rate)
+        sample = make_sample(self.crystal, self.others, rng, self.seed, self.peak_rate)
+        if self.told == "nothing":
+            return sample
+        composition = Composition.of_formula(self.crystal.formula)
+        return replace(
+            sample, composition=composition if self.told == "amounts" else composition.without_amounts()
+        )
 
 
 def draw(
-    folder: Path, number: int, tuning: int, seed: int, peak_rate: PeakRates = DIM
+    folder: Path,
+    number: int,
+    tuning: int,
+    seed: int,
+    peak_rate: PeakRates = DIM,
+    told: Told = "nothing",
 ) -> tuple[list[Drawn], list[Drawn]]:
     """`number` samples to measure and `tuning` other ones, no formula twice; a function of the arguments."""
     source = crystals(folder, seed)
     chosen = [next(source) for _ in range(number + tuning)]
-    drawn = [Drawn(crystal, seed * 100_000 + i, chosen, peak_rate) for i, crystal in enumerate(chosen)]
+    drawn = [Drawn(crystal, seed * 100_000 + i, chosen, peak_rate, told) for i, crystal in enumerate(chosen)]
     return drawn[:number], drawn[number:]
 
 
