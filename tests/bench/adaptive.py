@@ -126,6 +126,15 @@ def cheapest(rows: list[Any], scans: list[FixedScan], power: float) -> FixedScan
     return min(scans, key=mean)
 
 
+def own_folder(out: Path, about: dict[str, Any]) -> None:
+    """Rows are known by their seeds alone: BadInput where OUT has those of other settings."""
+    note = out / "about.json"
+    if note.is_file() and json.loads(note.read_text("utf-8")) != about:
+        raise BadInput(f"{out} has rows of other settings ({note}): give another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps(about) + "\n", "utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--structures", type=Path, required=True, help="folder with the parquet tables")
@@ -167,6 +176,9 @@ def main() -> None:
         raise BadInput(
             f"--peak-rate {low:g} {high:g}: give two counts a second above 0, the smaller one first."
         )
+    about = {"seed": arguments.seed, "tuning": arguments.tuning, "peak_rate": [low, high]}
+    about |= {"told": arguments.told, "checkpoint": str(arguments.checkpoint), "costs": asdict(costs)}
+    own_folder(arguments.out, about)
     samples, others = draw(
         arguments.structures,
         arguments.number,
@@ -186,7 +198,7 @@ def main() -> None:
     strategies["everywhere"] = lambda sample: trial.everywhere(sample, scan)
     strategies["random"] = trial.random
     further = run(samples[: arguments.others], strategies, out / "rows.jsonl", shard)
-    result = summary(made, further, scan, power)
+    result = summary(made, further, scan, power) | {"told": arguments.told}
     if arguments.picture:
         drawn_curve(further or made, arguments.picture)
     tell(result, as_json=arguments.json)
