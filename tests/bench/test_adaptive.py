@@ -1,4 +1,4 @@
-"""What `tests/bench/adaptive.py` does beside measuring: its folder of rows, and what the sample table tells."""
+"""What `tests/bench/adaptive.py` does beside measuring: its folder of rows, and what is told of a sample."""
 
 from __future__ import annotations
 
