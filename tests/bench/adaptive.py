@@ -131,8 +131,13 @@ def own_folder(out: Path, about: dict[str, Any]) -> None:
     note = out / "about.json"
     if note.is_file() and json.loads(note.read_text("utf-8")) != about:
         raise BadInput(f"{out} has rows of other settings ({note}): give another --out.")
+    if note.is_file():
+        return
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(about) + "\n", "utf-8")
+    # another shard may be doing the same: whole or not at all
+    part = out / f"about-{os.getpid()}.part"
+    part.write_text(json.dumps(about) + "\n", "utf-8")
+    part.replace(note)
 
 
 def main() -> None:
