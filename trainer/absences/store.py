@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,8 +52,7 @@ class LineSamples:
             if usable and own_metric(crystal):
                 sample = line_sample(crystal, foreign, rng, rough=index % EVERY[1] >= EVERY[0])
                 if sample is not None:
-                    object.__setattr__(sample, "held_out", held_out(crystal.formula))
-                    return sample
+                    return replace(sample, held_out=held_out(crystal.formula))
             foreign = crystal
         raise BadInput(
             f"none of {ATTEMPTS} structures in a row has lines to tell groups by: check the structures."

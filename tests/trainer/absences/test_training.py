@@ -72,33 +72,28 @@ def test_a_group_has_the_mean_likelihood_of_its_settings() -> None:
     assert (found > -1e8).sum() == 2
 
 
-def test_training_learns_and_goes_on_where_it_stopped(samples: list[LineSample], tmp_path: Path) -> None:
-    whole, figures = (
-        train(samples, tmp_path / "a", replace(SMALL)) if (tmp_path / "a").mkdir() is None else ()
-    )
+class Stopped(Exception):
+    """Ends a training in the middle."""
+
+
+def test_training_learns_and_goes_on_where_it_stopped(
+    samples: list[LineSample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    whole, figures = train(samples, tmp_path / "a", SMALL)
     untrained = judged(AbsenceModule(SMALL.size), [s for s in samples if s.held_out], log_prior(samples))
     assert figures.nll < untrained.nll
     assert figures.nll < figures.nothing
 
-    (tmp_path / "b").mkdir()
-    told: list[str] = []
-
-    class Stopped(Exception):
-        pass
-
     def stop(text: str) -> None:
-        told.append(text)
+        assert text.startswith("40 of 100 steps")
         raise Stopped
 
-    import trainer.absences.training as module
-
-    kept, module.KEPT_EVERY = module.KEPT_EVERY, 40
-    try:
-        with pytest.raises(Stopped):
-            train(samples, tmp_path / "b", SMALL, stop)
-        resumed, _ = train(samples, tmp_path / "b", SMALL)
-    finally:
-        module.KEPT_EVERY = kept
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr("trainer.absences.training.KEPT_EVERY", 40)
+    with pytest.raises(Stopped):
+        train(samples, tmp_path / "b", SMALL, stop)
+    resumed, _ = train(samples, tmp_path / "b", SMALL)
     for name, value in whole.tensors().items():
         np.testing.assert_allclose(resumed.tensors()[name], value, atol=1e-6)
     with pytest.raises(BadInput, match="other settings"):
