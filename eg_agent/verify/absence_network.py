@@ -86,14 +86,12 @@ def summed(off: Floats, on: Floats) -> Floats:
 
 def network_of(tensors: dict[str, Any]) -> AbsenceNetwork:
     """The network of named arrays: "classes", and "psi.0.weight", "psi.0.bias" and so on."""
+    floats = {name: np.asarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}
     layers = {
-        part: [
-            tuple(np.asarray(tensors[f"{part}.{i}.{what}"], dtype=np.float64) for what in ("weight", "bias"))
-            for i in range(count)
-        ]
+        part: [(floats[f"{part}.{i}.weight"], floats[f"{part}.{i}.bias"]) for i in range(count)]
         for part, count in PARTS.items()
     }
-    return AbsenceNetwork(np.asarray(tensors["classes"], dtype=np.float64), layers)  # type: ignore[arg-type]
+    return AbsenceNetwork(floats["classes"], layers)
 
 
 @cache

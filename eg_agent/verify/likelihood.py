@@ -108,15 +108,23 @@ def inflation(residual: Floats, weight: Floats, solution: Solution, problem: Pro
     """
     step = problem.data.step
     fwhm = float(np.median(solution.width.fwhm))
-    points = max(0.7, 0.425 * fwhm / step)
-    normalised = residual * np.sqrt(weight)
+    freedom = len(problem.lines) + problem.background.shape[1]
+    return local_misfit(residual * np.sqrt(weight), fwhm / step, freedom, problem.data.exposure)
+
+
+def local_misfit(normalised: Floats, width: float, freedom: int, exposure: Floats | None) -> Floats:
+    """[n] factor on the variance, 1 or more, of a residual in standard errors [n].
+
+    width: of a line, in points. freedom: parameters that were fitted. exposure: [n] relative counting times,
+    None where they are all alike.
+    """
+    points = max(0.7, 0.425 * width)
     white = gaussian_filter1d(normalised, points) * np.sqrt(2.0 * np.sqrt(np.pi) * points)
-    wide = 5.0 * fwhm / step
+    wide = 5.0 * width
     local = np.maximum(gaussian_filter1d(white**2, wide), gaussian_filter1d(normalised**2, wide))
     # freedom spent: in places where lines are dense they have absorbed part of the residual
-    spent = (len(problem.lines) + problem.background.shape[1]) * 1.0 / residual.size
+    spent = freedom / normalised.size
     local = np.maximum(local / max(1.0 - spent, 0.3), 1.0)
-    exposure = problem.data.exposure
     if exposure is None:
         return local
     return 1.0 + (local - 1.0) * exposure / gaussian_filter1d(exposure, wide)

@@ -182,6 +182,8 @@ def main() -> None:
         raise BadInput(
             f"--peak-rate {low:g} {high:g}: give two counts a second above 0, the smaller one first."
         )
+    if not 0 < arguments.power < math.inf:
+        raise BadInput(f"--power {arguments.power:g}: give a number above 0; 1 takes the posterior as it is.")
     about = {"seed": arguments.seed, "tuning": arguments.tuning, "peak_rate": [low, high]}
     about |= {
         "power": arguments.power,

@@ -54,7 +54,7 @@ class Outcome:
 
 
 class Trial:
-    """The strategies. power: of the fused posterior, which calibrates it (fitted on other samples)."""
+    """The strategies. power: of the fused posterior, before it is compared with `STOP_AT`."""
 
     def __init__(
         self,

@@ -3,10 +3,10 @@
 Making and fitting whole patterns takes a third of a second each. Here a structure's peaks, with texture, a
 foreign phase, wrong line shapes and places, and a background a little off, are counted on a coarse grid (four
 points a line's width) and fitted by linear least squares in the absence-free lattice, misfit inflating the
-variance as in `eg_agent.verify.likelihood`. On forbidden lines the errors are as those of full fits of
-simulated patterns: 3.1 % of them above 2 standard errors here, 3.7 % there, 1.0 and 0.7 % above 3. A rough
-sample (1.9 % above 3) has what makes measured ones worse (3.2 %): a second population of crystallites,
-K-beta, foreign lines, shapes that are farther from the fit's (docs/decisions/0020).
+variance by the verifier's own rule (`eg_agent.verify.likelihood.local_misfit`). On forbidden lines the errors
+are as those of full fits of simulated patterns: 3.1 % of them above 2 standard errors here, 3.7 % there, 1.0
+and 0.7 % above 3. A rough sample (1.9 % above 3) has what makes measured ones worse (3.2 %): a second
+population of crystallites, K-beta, foreign lines, shapes farther from the fit's (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from eg_agent.patterns import Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
 from eg_agent.verify import wilson
 from eg_agent.verify.candidates import candidate_settings, candidates_on
-from eg_agent.verify.likelihood import BLEND
+from eg_agent.verify.likelihood import BLEND, local_misfit
 from eg_agent.verify.line_features import features_of
 from eg_agent.verify.line_kinds import FAMILIES, kinds_of
 from eg_agent.verify.lines import Lines, blended, lattice_lines, merge
@@ -231,7 +231,8 @@ def _measured(
     variance = np.maximum(gaussian_filter1d(counts, 2.0), 0.15) / (scale * times) ** 2
     matrix = profile(grid, two_theta, optics.width(two_theta), optics.lorentz, FITTED_REACH)
     intensity, _, _ = _solved(matrix, y, variance)
-    inflated = _inflation(y - matrix @ np.maximum(intensity, 0.0), variance, times, len(lines))
+    residual = y - matrix @ np.maximum(intensity, 0.0)
+    inflated = local_misfit(residual / np.sqrt(variance), float(POINTS), len(lines), times)
     intensity, sigma, precision = _solved(matrix, y, variance * inflated)
     return features_of(
         two_theta=two_theta,
@@ -286,16 +287,6 @@ def _solved(matrix: sparse.csr_matrix, y: Floats, variance: Floats) -> tuple[Flo
         scale * np.sqrt(np.maximum(np.diag(inverse), 0.0)),
         diagonal,
     )
-
-
-def _inflation(residual: Floats, variance: Floats, times: Floats, lines: int) -> Floats:
-    """[n] of the variance by misfit, as `eg_agent.verify.likelihood.inflation` on this grid."""
-    normalised = residual / np.sqrt(variance)
-    points, wide = 0.425 * POINTS, 5.0 * POINTS
-    white = gaussian_filter1d(normalised, points) * math.sqrt(2.0 * math.sqrt(math.pi) * points)
-    local = np.maximum(gaussian_filter1d(white**2, wide), gaussian_filter1d(normalised**2, wide))
-    local = np.maximum(local / max(1.0 - lines / residual.size, 0.3), 1.0)
-    return 1.0 + (local - 1.0) * times / gaussian_filter1d(times, wide)
 
 
 def _log_uniform(rng: Rng, low: float, high: float) -> float:

@@ -7,6 +7,7 @@ The chance of a group is its frequency among the training samples times the mean
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -192,8 +193,13 @@ def _resumed(
     """Steps that a stopped training has made, its state taken over."""
     if not path.is_file():
         return 0
-    state = torch.load(path, weights_only=True)
-    if state["about"] != about:
+    try:
+        state = torch.load(path, weights_only=True)
+        known = state["about"]
+    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{path} holds no state of a training ({reason}): delete it to begin anew.") from None
+    if known != about:
         raise BadInput(f"{path} is of a training with other settings: give another --out, or delete it.")
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])

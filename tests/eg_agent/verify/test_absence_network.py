@@ -54,7 +54,7 @@ def test_the_unit_of_intensities_does_not_matter(unit: float) -> None:
     other = features_of(
         intensity=unit * intensity, sigma=unit * sigma, precision=0.5 / (unit * sigma) ** 2, **given_
     )
-    np.testing.assert_allclose(other, plain, atol=0.02)
+    np.testing.assert_allclose(other, plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("intensity", [0.0, -5.0, 1e12])

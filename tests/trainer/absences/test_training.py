@@ -100,6 +100,14 @@ def test_training_learns_and_goes_on_where_it_stopped(
         train(samples, tmp_path / "b", replace(SMALL, rate=1e-4))
 
 
+@pytest.mark.parametrize("damaged", [b"", b"no state", b"PK\x03\x04 cut off"])
+def test_a_damaged_state_is_said_and_kept(damaged: bytes, samples: list[LineSample], tmp_path: Path) -> None:
+    (tmp_path / "state.pt").write_bytes(damaged)
+    with pytest.raises(BadInput, match="holds no state of a training"):
+        train(samples, tmp_path, SMALL)
+    assert (tmp_path / "state.pt").read_bytes() == damaged
+
+
 def test_too_few_samples_are_refused(samples: list[LineSample], tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="too few"):
         train(samples[:10], tmp_path, SMALL)
