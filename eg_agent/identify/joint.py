@@ -1,11 +1,13 @@
 """Network and fit weighed together where a cell is known, by what the measurement is like.
 
-    p(g) ~ N(z) (network(g) - prior(g)) + n prior(g) + ln[ (1 - e) evidence(g) + e / 99 ],
+    ln p(g) ~ N(z) (network(g) - prior(g)) + n prior(g) + L(z) lattice(g)
+              + ln[ (1 - e) evidence(g) + e / 99 ],
     evidence(g) ~ exp(sum over traits t of  W_t(z) x_t(g))
 
-in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), z the measurement in
-numbers (`CONTEXT`); N and W are linear in z, N also in how undecided the network is, and what says that a
-candidate is violated never counts in its favour (`MOST`). One power for network and evidence, whatever was
+in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), lattice is what the
+shape of the lattice adds to the prior (`lattice_prior`), z the measurement in numbers (`CONTEXT`); N, L and W
+are linear in z, N also in how undecided the network is, and what says that a candidate is violated never
+counts in its favour (`MOST`). One power for network and evidence, whatever was
 measured, has to serve a glance at a weak sample and a night's scan of a good one, and is wrong for both. The
 weights in joint.json were fitted by the probability of the true group on simulated measurements of all kinds
 (`eg-train study joint`), never on measured ones. docs/decisions/0014.
@@ -24,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from eg_agent.identify import lattice_prior
 from eg_agent.identify.fusion import N_GROUPS, LogProbability, normalise
 from eg_agent.verify.evidence import Evidence
+from eg_agent.verify.metric import Cell
 from eg_agent.verify.traits import CONTEXT, TRAITS
 
 Floats = npt.NDArray[np.float64]
@@ -34,6 +38,8 @@ Floats = npt.NDArray[np.float64]
 MOST = np.where(np.isin(TRAITS, ("evidence", "chi_square", "strongest", "learned")), 0.0, np.inf)
 #: Least and most that the network may count, whatever the context says.
 NETWORK = (0.05, 1.5)
+#: Least and most that the lattice may count.
+LATTICE = (0.0, 1.0)
 #: Nats between which the entropy of the network's posterior, less one, is believed to matter.
 UNDECIDED = (-1.0, 1.5)
 
@@ -41,12 +47,14 @@ UNDECIDED = (-1.0, 1.5)
 @dataclass(frozen=True, eq=False)
 class JointWeights:
     """traits: [t, 1 + z], at the context 0 and by how much they change with it; network: [1 + z + 1], the
-    last by the entropy of the network's posterior; prior: power of the prior; misled: chance that the fit
-    says nothing. low, high: [z] between which the context is believed (3 and 97 % of what was fitted on).
+    last by the entropy of the network's posterior; lattice: [1 + z]; prior: power of the prior; misled:
+    chance that the fit says nothing. low, high: [z] between which the context is believed (3 and 97 % of what
+    was fitted on).
     """
 
     traits: Floats
     network: Floats
+    lattice: Floats
     prior: float
     misled: float
     low: Floats
@@ -65,6 +73,7 @@ def weights_of(found: dict[str, Any]) -> JointWeights:
     return JointWeights(
         traits=np.array([found["traits"][name] for name in TRAITS]),
         network=np.array(found["network"]),
+        lattice=np.array(found["lattice"]),
         prior=float(found["prior"]),
         misled=float(found["misled"]),
         low=np.array([found["context"][name][0] for name in CONTEXT]),
@@ -87,8 +96,8 @@ def weigh(
 ) -> LogProbability:
     """[99] nats, normalised. network, log_prior: [99], the posterior and the prior that is inside it.
 
-    carried: groups that the lattice can carry though they were not scored (a branch search leaves some out);
-    they count as the worst of the scored ones.
+    The lattice is that of the evidence's cell. carried: groups that the lattice can carry though they were
+    not scored (a branch search leaves some out); they count as the worst of the scored ones.
     """
     weights = weights or shipped()
     z = np.clip(np.array(evidence.context), weights.low, weights.high)
@@ -106,4 +115,11 @@ def weigh(
     undecided = float(np.clip(-np.sum(np.exp(network) * network) - 1.0, *UNDECIDED))
     power = weights.network[0] + weights.network[1:-1] @ z + weights.network[-1] * undecided
     power = float(np.clip(power, *NETWORK))
-    return normalise(power * (network - log_prior) + weights.prior * log_prior + said)
+    by_lattice = float(np.clip(weights.lattice[0] + weights.lattice[1:] @ z, *LATTICE))
+    of_lattice = by_lattice * of_cell(evidence.cell)
+    return normalise(power * (network - log_prior) + weights.prior * log_prior + of_lattice + said)
+
+
+def of_cell(cell: Cell | None) -> LogProbability:
+    """[99] nats that the lattice of a cell adds to the prior."""
+    return np.zeros(N_GROUPS) if cell is None else lattice_prior.shipped()(cell)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.verify.layers import Layer, layers_of, through
 from eg_agent.verify.line_features import LineFeatures
 from eg_agent.verify.line_kinds import CLASSES, N_KINDS
 
@@ -38,12 +39,12 @@ class AbsenceNetwork:
     [out] of each part, SiLU between them."""
 
     classes: Floats
-    layers: dict[str, list[tuple[Floats, Floats]]]
+    layers: dict[str, list[Layer]]
 
     def score(self, lines: LineFeatures, forbidden: Mask) -> Floats:
         """[c] log-likelihoods up to a constant, nats, of candidates that forbid lines [c, k]."""
         kind_of_class = self.classes[CLASSES[lines.family]]
-        said = self._part("psi", np.hstack([lines.values, kind_of_class[lines.kinds]]))
+        said = through(self.layers["psi"], np.hstack([lines.values, kind_of_class[lines.kinds]]))
         ones = np.ones((len(said), 1))
         half = said.shape[1] // 2
         of_kind = np.eye(N_KINDS)[lines.kinds]
@@ -57,18 +58,10 @@ class AbsenceNetwork:
         on = ((1.0 - mask) @ by_kind(said[:, half:])).reshape(-1, N_KINDS, half + 1)
         there = (off[..., -1] + on[..., -1]) > 0.5
         kind = np.broadcast_to(kind_of_class, (len(mask), *kind_of_class.shape))
-        each = self._part("rho", np.concatenate([summed(off, on), kind], axis=-1))
+        each = through(self.layers["rho"], np.concatenate([summed(off, on), kind], axis=-1))
         inside = (each * there[..., None]).sum(axis=1)
         total = summed(off.sum(axis=1), on.sum(axis=1))
-        return self._part("out", np.concatenate([inside, total], axis=-1))[..., 0]
-
-    def _part(self, name: str, x: Floats) -> Floats:
-        layers = self.layers[name]
-        for place, (weight, bias) in enumerate(layers):
-            x = x @ weight.T + bias
-            if place + 1 < len(layers):
-                x = x / (1.0 + np.exp(-np.clip(x, -60.0, 60.0)))
-        return x
+        return through(self.layers["out"], np.concatenate([inside, total], axis=-1))[..., 0]
 
 
 def summed(off: Floats, on: Floats) -> Floats:
@@ -86,12 +79,8 @@ def summed(off: Floats, on: Floats) -> Floats:
 
 def network_of(tensors: dict[str, Any]) -> AbsenceNetwork:
     """The network of named arrays: "classes", and "psi.0.weight", "psi.0.bias" and so on."""
-    floats = {name: np.asarray(tensor, dtype=np.float64) for name, tensor in tensors.items()}
-    layers = {
-        part: [(floats[f"{part}.{i}.weight"], floats[f"{part}.{i}.bias"]) for i in range(count)]
-        for part, count in PARTS.items()
-    }
-    return AbsenceNetwork(floats["classes"], layers)
+    layers = {part: layers_of(tensors, part, count) for part, count in PARTS.items()}
+    return AbsenceNetwork(np.asarray(tensors["classes"], dtype=np.float64), layers)
 
 
 @cache

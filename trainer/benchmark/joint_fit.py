@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.fusion import N_GROUPS
-from eg_agent.identify.joint import MOST, NETWORK, UNDECIDED
+from eg_agent.identify.joint import LATTICE, MOST, NETWORK, UNDECIDED, of_cell
 from eg_agent.verify.traits import CONTEXT, TRAITS
 from trainer.benchmark.joint_samples import JointSamples, Looked
 from trainer.benchmark.nulls import folds_by_compound
@@ -41,6 +41,8 @@ RIDGE = (1.5e-3, 5e-3)
 #: Where the traits' weights begin: half of those of the pooled evidence, half of the absence network's, and
 #: what neither knows at 0.
 BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0.5}
+#: Where what the lattice counts begins.
+BEGIN_LATTICE = 0.5
 #: Claims from here on are counted: the agent stops there.
 SURE = 0.95
 
@@ -48,7 +50,8 @@ SURE = 0.95
 @dataclass(frozen=True, eq=False)
 class Row:
     """A measurement. said [99]: network less prior, nats; prior [99]; numbers [g] groups with traits [g, t];
-    context [z]; product [99]: nats of the plain product of network and evidence."""
+    context [z]; cell: of the fit, angstrom and degrees; lattice [99]: what its shape adds to the prior, nats;
+    product [99]: nats of the plain product of network and evidence."""
 
     kind: str
     formula: str
@@ -58,6 +61,7 @@ class Row:
     numbers: npt.NDArray[np.int64]
     traits: Floats
     context: Floats
+    lattice: Floats
     product: Floats
 
 
@@ -104,6 +108,7 @@ def _entry(look: Looked) -> dict[str, Any]:
         "numbers": [c.group for c in found.evidence.candidates],
         "traits": [np.round(c.traits, 4).tolist() for c in found.evidence.candidates],
         "context": np.round(found.evidence.context, 4).tolist(),
+        "cell": np.round(found.evidence.cell or (), 5).tolist(),
         "product": np.round(found.log_probability, 3).tolist(),
     }
 
@@ -111,13 +116,16 @@ def _entry(look: Looked) -> dict[str, Any]:
 def _row(entry: dict[str, Any]) -> Row:
     arrays = {name: np.array(entry[name]) for name in ("said", "prior", "traits", "context", "product")}
     numbers = np.array(entry["numbers"], dtype=np.int64)
+    if "cell" not in entry:
+        raise BadInput("the rows are of an older version, without cells: give another --out.")
+    arrays["lattice"] = of_cell(tuple(entry["cell"]))
     return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, **arrays)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Rows as tensors, candidates padded: traits [n, c, t], there [n, c], place [n, c] (99 where none is),
-    context [n, z], undecided [n], said and prior [n, 99], truth [n], weight [n]."""
+    context [n, z], undecided [n], said, prior and lattice [n, 99], truth [n], weight [n]."""
 
     traits: Tensor
     place: Tensor
@@ -125,6 +133,7 @@ class Batch:
     undecided: Tensor
     said: Tensor
     prior: Tensor
+    lattice: Tensor
     truth: Tensor
     weight: Tensor
 
@@ -155,6 +164,7 @@ def batch_of(rows: Sequence[Row]) -> Batch:
         undecided=floats(np.clip(undecided, *UNDECIDED)),
         said=floats([row.said for row in rows]),
         prior=floats([row.prior for row in rows]),
+        lattice=floats([row.lattice for row in rows]),
         truth=torch.tensor([row.truth - 1 for row in rows]),
         weight=floats(weight),
     )
@@ -177,6 +187,7 @@ class Weighing(nn.Module):
         self.centre = nn.Parameter(torch.tensor([BEGIN.get(name, 0.0) for name in TRAITS]))
         self.slope = nn.Parameter(torch.zeros(len(TRAITS), z))
         self.network = nn.Parameter(torch.tensor([0.9, *[0.0] * (z + 1)]))
+        self.lattice = nn.Parameter(torch.tensor([BEGIN_LATTICE, *[0.0] * z]))
         self.prior = nn.Parameter(torch.tensor(0.7))
         self.misled = nn.Parameter(torch.tensor(-3.9))
 
@@ -190,14 +201,18 @@ class Weighing(nn.Module):
         share = torch.log(misled) - float(np.log(N_GROUPS))
         said = torch.logaddexp(torch.log1p(-misled) + torch.log_softmax(value, 1), share)
         power = self.network[0] + z @ self.network[1:-1] + self.network[-1] * of.undecided
-        total = power.clamp(*NETWORK)[:, None] * of.said + self.prior * of.prior + said
+        by_lattice = (self.lattice[0] + z @ self.lattice[1:]).clamp(*LATTICE)[:, None]
+        total = power.clamp(*NETWORK)[:, None] * of.said + self.prior * of.prior
+        total = total + by_lattice * of.lattice + said
         return torch.log_softmax(total, 1)
 
     def ridge(self) -> Tensor:
         """What keeps the weights near their beginnings, relative to one measurement's mean loss."""
         begin = self.get_buffer("begin")
         centre = (self.centre - begin).pow(2).sum() + (self.misled + 3.9).pow(2)
-        with_context = self.slope.pow(2).sum() + self.network[1:].pow(2).sum()
+        centre = centre + (self.lattice[0] - BEGIN_LATTICE).pow(2)
+        slopes = (self.slope, self.network[1:], self.lattice[1:])
+        with_context = torch.stack([slope.pow(2).sum() for slope in slopes]).sum()
         return RIDGE[0] * centre + RIDGE[1] * with_context
 
     def as_json(self) -> dict[str, Any]:
@@ -210,6 +225,7 @@ class Weighing(nn.Module):
         return {
             "traits": {name: plain(row) for name, row in zip(TRAITS, both, strict=True)},
             "network": plain(self.network),
+            "lattice": plain(self.lattice),
             "prior": round(float(self.prior.detach()), 4),
             "misled": round(float(torch.sigmoid(self.misled).detach()), 5),
             "context": {

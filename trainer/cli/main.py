@@ -12,6 +12,7 @@ from trainer.cli.card import card
 from trainer.cli.composition import composition
 from trainer.cli.export import export
 from trainer.cli.fit import fit
+from trainer.cli.lattices import lattices
 from trainer.cli.library import library
 from trainer.cli.prepare import prepare
 from trainer.cli.reproduce import reproduce
@@ -43,6 +44,7 @@ app.command()(retrain)
 app.command()(promote)
 app.command()(study)
 app.command()(absences)
+app.command()(lattices)
 app.command()(library)
 app.command()(unseen)
 app.command()(materials)

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eg_agent.identify
-from eg_agent.identify import joint
+from eg_agent.identify import joint, lattice_prior
 from eg_agent.identify.fusion import normalise
 from eg_agent.verify.evidence import CandidateEvidence, Evidence
 from eg_agent.verify.traits import CONTEXT, TRAITS
 
+CELL = (5.4, 7.1, 9.8, 90.0, 90.0, 90.0)
 LOG_PRIOR = normalise(np.random.default_rng(1).normal(size=99))
 
 
@@ -34,7 +35,7 @@ def fitted(seed: int, numbers: tuple[int, ...] = (11, 12, 17, 29), scale: float 
         for n in numbers
     )
     context = tuple(rng.normal(size=len(CONTEXT)).tolist())
-    return Evidence("fitted", "", lattice="oP", candidates=candidates, context=context)
+    return Evidence("fitted", "", cell=CELL, lattice="oP", candidates=candidates, context=context)
 
 
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.0, 8.0))
@@ -60,11 +61,14 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
     entropy = -sum(exp(v) * v for v in network)
     power = linear(weights.network) + float(weights.network[-1]) * min(max(entropy - 1.0, -1.0), 1.5)
     power = min(max(power, 0.05), 1.5)
+    of_lattice = lattice_prior.shipped()(CELL)
+    by_lattice = min(max(linear(weights.lattice), 0.0), 1.0)
     total = []
     for i in range(99):
         share = said.get(i + 1, 0.0) / sum(said.values())
         floored = (1.0 - weights.misled) * share + weights.misled / 99.0
-        total.append(power * (network[i] - LOG_PRIOR[i]) + weights.prior * LOG_PRIOR[i] + log(floored))
+        before = weights.prior * LOG_PRIOR[i] + by_lattice * of_lattice[i]
+        total.append(power * (network[i] - LOG_PRIOR[i]) + before + log(floored))
     expected = normalise(np.array(total))
     np.testing.assert_allclose(joint.weigh(network, LOG_PRIOR, evidence), expected, atol=1e-9)
 
@@ -75,7 +79,7 @@ def test_nothing_is_impossible_and_groups_of_equal_traits_are_told_by_the_networ
     seed: int, scale: float
 ) -> None:
     network = posterior(seed)
-    evidence = fitted(seed, scale=scale)
+    evidence = replace(fitted(seed, scale=scale), cell=None)
     same = replace(evidence.candidates[0], group=72)
     evidence = replace(evidence, candidates=(*evidence.candidates, same, replace(same, group=78)))
     found = joint.weigh(network, LOG_PRIOR, evidence)
@@ -94,7 +98,7 @@ def test_nothing_is_impossible_and_groups_of_equal_traits_are_told_by_the_networ
 
 def test_a_group_carried_and_not_scored_is_as_bad_as_the_worst() -> None:
     flat = np.full(99, -log(99.0))
-    found = joint.weigh(flat, flat, fitted(3), carried=[11, 12, 13])
+    found = joint.weigh(flat, flat, replace(fitted(3), cell=None), carried=[11, 12, 13])
     scored = [found[n - 1] for n in (11, 12, 17, 29)]
     assert found[12] == pytest.approx(min(scored))
     assert found[97] < found[12]

@@ -42,6 +42,7 @@ def _rows(count: int = 150) -> list[Row]:
                 numbers=np.arange(1, 9),
                 traits=traits,
                 context=context,
+                lattice=np.zeros(99),
                 product=network,
             )
         )
@@ -99,6 +100,6 @@ def test_the_study_makes_measurements_of_all_kinds_and_goes_on(structures: Path,
 
 def test_what_is_shipped_says_where_it_comes_from(rows: list[Row]) -> None:
     found = as_shipped(rows[:40], "2026-01-01")
-    assert set(found["weights"]) == {"traits", "network", "prior", "misled", "context"}
+    assert set(found["weights"]) == {"traits", "network", "lattice", "prior", "misled", "context"}
     assert "40 simulated measurements (40 scan) of 20 formulas" in found["fitted_on"]
     json.dumps(found)

@@ -1,0 +1,69 @@
+"""What a lattice alone says of the group: learned from the lattices of known structures.
+
+Half the volume of another cubic cell, an axis 1.633 times the other, a long one on three short ones: which
+groups have such cells is known before a line is measured, and neither the network (it reads a pattern) nor
+the absences say it. A small network over the shape of a lattice (`lattice_shape`), trained on structures
+(`trainer.lattices`), no pattern. docs/decisions/0021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from eg_agent.identify.lattice_shape import features, lattice_shape
+from eg_agent.verify.layers import Layer, layers_of, through
+from eg_agent.verify.metric import Cell
+
+Floats = npt.NDArray[np.float64]
+
+WEIGHTS = Path(__file__).with_name("lattice_prior.safetensors")
+LAYERS, N_GROUPS = 3, 99
+#: Log-frequency of a group that no known structure of a crystal family has.
+NEVER = -1e9
+#: Nats that a lattice may speak for or against a group, at most.
+MOST = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class LatticePrior:
+    """frequency: [5, 99] log of the groups' shares in each crystal family, NEVER where there is none."""
+
+    layers: list[Layer]
+    frequency: Floats
+
+    def __call__(self, cell: Cell) -> Floats:
+        """[99] nats: ln p(group | lattice) - ln p(group | crystal family), -5 to 5.
+
+        cell: angstrom and degrees, conventional. 0 for groups that the family is not known to have, and for
+        a triclinic cell.
+        """
+        shape = lattice_shape(cell)
+        if shape is None:
+            return np.zeros(N_GROUPS)
+        numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
+        base = self.frequency[shape.family]
+        said = through(self.layers, features(np.array([shape.family]), numbers))[0]
+        ratio = log_softmax(said + base) - log_softmax(base)
+        return np.where(base > 0.5 * NEVER, np.clip(ratio, -MOST, MOST), 0.0)
+
+
+def prior_of(tensors: Mapping[str, Any]) -> LatticePrior:
+    """The prior of named arrays: "frequency", and "shape.0.weight", "shape.0.bias" and so on."""
+    frequency = np.asarray(tensors["frequency"], dtype=np.float64)
+    return LatticePrior(layers_of(tensors, "shape", LAYERS), frequency)
+
+
+@cache
+def shipped() -> LatticePrior:
+    """The prior in the package."""
+    from safetensors.numpy import load_file
+
+    return prior_of(load_file(WEIGHTS))

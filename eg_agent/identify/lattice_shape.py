@@ -1,0 +1,96 @@
+"""What a lattice looks like, whatever axes it is written in: for who asks what lattices such structures have.
+
+Databases write a monoclinic cell in the axes of its space group's standard setting, and an orthorhombic one
+with the axes where its symbol wants them: the order of a, b and c would tell the group. So the axes of an
+orthorhombic cell are sorted, and the two oblique ones of a monoclinic cell reduced (the shortest two of their
+net). What is left is convention only in that the cell is the conventional one of its centring.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.verify.line_kinds import FAMILIES
+from eg_agent.verify.metric import (
+    Cell,
+    hexagonal_axes,
+    is_rhombohedral,
+    metric_system,
+    symmetrized,
+    volume,
+)
+
+Floats = npt.NDArray[np.float64]
+
+#: Bumps on a scale: lowest and highest centre, number, and width. Of the log of the volume (angstrom^3), the
+#: logs of two ratios of axes, and the cosine between the oblique axes.
+BUMPS = ((3.0, 9.0, 31, 0.2), (-1.2, 1.6, 57, 0.05), (-1.2, 2.0, 65, 0.05), (0.0, 0.5, 13, 0.04))
+#: Middle and half width of the log of the volume.
+VOLUME = (6.0, 1.5)
+#: Features of a lattice: its family, the four numbers, and their bumps.
+N_FEATURES = len(FAMILIES) + len(BUMPS) + sum(count for _, _, count, _ in BUMPS)
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeShape:
+    """family: place in `FAMILIES`. log_volume: of the conventional cell, angstrom^3. second, third: logs of
+    the second and the third axis over the first (orthorhombic: ascending; monoclinic: the shorter oblique
+    axis, the unique one, the longer oblique one). oblique: cosine between the oblique axes, 0 to 0.5."""
+
+    family: int
+    log_volume: float
+    second: float
+    third: float
+    oblique: float
+
+
+def lattice_shape(cell: Cell) -> LatticeShape | None:
+    """The shape of a conventional cell (angstrom, degrees; rhombohedral axes are allowed); None where it is
+    triclinic, which leaves nothing to tell."""
+    if is_rhombohedral(cell):
+        cell = hexagonal_axes(cell)
+    system = metric_system(cell)
+    if system.name not in FAMILIES:
+        return None
+    cell = symmetrized(cell, system)
+    a, b, c = cell[:3]
+    oblique = 0.0
+    if system.unique_axis is not None:
+        at = [i for i in range(3) if i != system.unique_axis]
+        b = cell[system.unique_axis]
+        a, c, oblique = reduced(cell[at[0]], cell[at[1]], cell[3 + system.unique_axis])
+    elif system.name == "orthorhombic":
+        a, b, c = sorted((a, b, c))
+    family = FAMILIES.index(system.name)
+    return LatticeShape(family, math.log(volume(cell)), math.log(b / a), math.log(c / a), oblique)
+
+
+def reduced(a: float, c: float, angle: float) -> tuple[float, float, float]:
+    """The two shortest vectors of a plane net, ascending, and the cosine between them (0 to 0.5); degrees."""
+    short = np.array([a, 0.0])
+    long = c * np.array([math.cos(math.radians(angle)), math.sin(math.radians(angle))])
+    while True:
+        if short @ short > long @ long:
+            short, long = long, short
+        times = round(float(short @ long / (short @ short)))
+        if times == 0:
+            break
+        long = long - times * short
+    lengths = math.sqrt(short @ short), math.sqrt(long @ long)
+    return *lengths, min(abs(float(short @ long)) / (lengths[0] * lengths[1]), 0.5)
+
+
+def features(family: npt.NDArray[np.int64], numbers: Floats) -> Floats:
+    """[n, N_FEATURES] of families [n] and log_volume, second, third, oblique [n, 4]."""
+    middle, half = VOLUME
+    plain = numbers.copy()
+    plain[:, 0] = (plain[:, 0] - middle) / half
+    parts = [np.eye(len(FAMILIES))[family], plain]
+    for column, (low, high, count, width) in zip(numbers.T, BUMPS, strict=True):
+        inside = np.clip(column, low, high)[:, None]
+        parts.append(np.exp(-0.5 * ((inside - np.linspace(low, high, count)) / width) ** 2))
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,1 @@
+"""What lattices say of groups: learned from known structures, for `eg_agent.identify.lattice_prior`."""
