@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -30,6 +30,15 @@ class Asks(Protocol):
 
     def ask(self, run_uid: str) -> Future[Any]:
         """A future of the `AgentAnswer` to a run."""
+        ...
+
+    def opening(
+        self, sample: str, lit: Mapping[str, float], two_theta: tuple[float, float], step: float
+    ) -> tuple[tuple[float, float], ...]:
+        """Windows (degrees) around the lines of the sample's cell; empty where none is known.
+
+        lit: "wavelength" and, where there are two, "wavelength2", angstrom.
+        """
         ...
 
     def default(self, run_uid: str, sample: str, reason: str) -> Decision:

@@ -13,7 +13,7 @@ from eg_agent.decide.limits import Costs, Limits
 from eg_agent.errors import BadInput
 from plans.asking import Asks
 from plans.devices import Diffractometer
-from plans.job import Job
+from plans.job import FirstAt, Job
 from plans.limits import within
 from plans.scan import Plan, Shape, Window
 
@@ -28,6 +28,7 @@ def identify(
     two_theta: Window | None = None,
     step: float = 0.02,
     seconds_per_point: float = 1.0,
+    first_at: FirstAt = "range",
     shape: Shape = "auto",
     wavelength: float | None = None,
     answer_timeout: float = 30.0,
@@ -40,6 +41,8 @@ def identify(
 
     samples: what the changer's signal takes, in order. two_theta: (low, high) in degrees of the first
     scan (default: the limits'); step: degrees; seconds_per_point: seconds, of the first scan.
+    first_at: "lines": the first scan looks only at the lines of the sample's cell, where the agent knows one
+    (`Agent(cells=...)`); nothing stands between them, and the time goes to what decides.
     wavelength: angstrom, when the device does not have it as a signal or configuration.
     costs: their dose rate is what a limit on the dose is reckoned by.
     answer_timeout: seconds; with no answer in time the plan goes on to the next sample.
@@ -64,6 +67,7 @@ def identify(
         two_theta=two_theta or limits.two_theta,
         step=step,
         seconds_per_point=seconds_per_point,
+        first_at=first_at,
         shape=shape,
         wavelength=wavelength,
         answer_timeout=answer_timeout,
@@ -83,7 +87,8 @@ def _one_by_one(job: Job, samples: Sequence[str | int]) -> Plan:
     for i, sample in enumerate(samples):
         yield from bps.mv(job.diffractometer.sample, sample)
         context = job.context(str(sample), len(samples) - i - 1, lit)
-        uid = yield from job.run(job.first(str(sample), i), context, whole=True)
+        first = job.first(str(sample), i, lit)
+        uid = yield from job.run(first, context, whole=job.whole(first))
         while uid is not None or str(sample) not in decided:
             decision, state = yield from job.ask(uid, str(sample))
             decided[str(sample)] = decision

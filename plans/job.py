@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ from plans.scan import Plan, Shape, Window, measure
 
 _log = logging.getLogger(__name__)
 
+#: What the first scan of a sample is: the whole range, or the lines of its cell where the agent knows one.
+FirstAt = Literal["range", "lines"]
 #: Hypotheses that go into the metadata of a decision's run.
 NAMED = 5
 
@@ -41,6 +44,7 @@ class Job:
     approval_timeout: float
     retries: int
     shift: str
+    first_at: FirstAt = "range"
     on_ask: Literal["next", "pause"] = "next"
     md: dict[str, Any] = field(default_factory=dict)
     #: What was known when the last decision on a sample was made, for the metadata of its run.
@@ -61,13 +65,20 @@ class Job:
             "eg_limits": to_dict(self.limits),
         }
 
-    def first(self, name: str, position: int) -> Decision:
-        """The first scan of a sample, as a decision like any other; the same id whenever it is asked for."""
+    def first(self, name: str, position: int, lit: Mapping[str, Any] | None = None) -> Decision:
+        """The first scan of a sample, as a decision like any other; the same id whenever it is asked for.
+
+        lit: wavelengths of the metadata.
+        """
+        at, windows = "", ()
+        if self.first_at == "lines":
+            windows = self.agent.opening(name, lit or {}, self.two_theta, self.step)
+            at = " at the lines of its cell" if windows else ", everywhere: no cell of it is known"
         return Decision(
             decision_id=f"first-{self.shift}-{position}",
             action="count longer",
-            reason="First scan of the sample, as the plan was told.",
-            windows=(self.two_theta,),
+            reason=f"First scan of the sample{at}, as the plan was told.",
+            windows=windows or (self.two_theta,),
             seconds_per_point=self.seconds_per_point,
             sample=name,
         )
@@ -96,6 +107,10 @@ class Job:
         if approved is None:
             self.agent.outcome(decision, "expired", f"nobody approved it in {self.approval_timeout:g} s")
         return bool(approved)
+
+    def whole(self, decision: Decision) -> bool:
+        """Whether a decision is the plain scan of the whole range, no windows in it."""
+        return decision.windows == (self.two_theta,)
 
     def run(self, decision: Decision, context: dict[str, Any], *, whole: bool = False) -> Plan:
         """Carry out a measuring decision: at most one successful run, retries with the next attempt."""

@@ -18,7 +18,7 @@ from eg_agent.decide.state import State
 from eg_agent.errors import BadInput
 from plans.asking import Asks
 from plans.devices import Diffractometer
-from plans.job import Job
+from plans.job import FirstAt, Job
 from plans.limits import OutsideLimits, within
 from plans.scan import Plan, Shape, Window
 
@@ -34,6 +34,7 @@ def survey(
     two_theta: Window | None = None,
     step: float = 0.02,
     seconds_per_point: float = 0.2,
+    first_at: FirstAt = "range",
     shape: Shape = "auto",
     wavelength: float | None = None,
     record: str | Path | None = None,
@@ -47,7 +48,8 @@ def survey(
 
     budget: seconds for the whole shift, sample changes included; nothing is begun that would not end in
     it (by `Decision.cost` and `costs.sample_change`). limits: of each sample, as in `identify`.
-    seconds_per_point: of the glances.
+    seconds_per_point: of the glances. first_at: "lines": they look only at the lines of the samples' cells,
+    as in `identify`.
     record: a file that this shift is written to, line by line. When it is there already, the shift goes on:
     what it holds is not measured again (after an abort, a crash, or a new morning).
     clock: seconds; a simulated diffractometer's own, where its time is not that of the wall.
@@ -72,6 +74,7 @@ def survey(
         two_theta=two_theta or limits.two_theta,
         step=step,
         seconds_per_point=seconds_per_point,
+        first_at=first_at,
         shape=shape,
         wavelength=wavelength,
         answer_timeout=answer_timeout,
@@ -162,7 +165,7 @@ class _Shift:
         waiting: list[_Waiting] = []
         for i, sample in enumerate(samples):
             context = self.job.context(str(sample), len(samples) - 1, lit)
-            found = yield from self._glance(sample, i, context)
+            found = yield from self._glance(sample, i, context, lit)
             if found is not None:
                 waiting.append(found)
         while waiting:
@@ -175,14 +178,15 @@ class _Shift:
                 waiting.append(again)
         return self.decided
 
-    def _glance(self, sample: str | int, position: int, context: dict[str, Any]) -> Plan:
+    def _glance(self, sample: str | int, position: int, context: dict[str, Any], lit: dict[str, Any]) -> Plan:
         name = str(sample)
         uid = self.log.runs.get(name)
-        first = self.job.first(name, position)
+        first = self.job.first(name, position, lit)
         if uid is None:
             yield from self._to(sample)
             try:
-                uid = yield from self.job.run(first, {**context, **self._left()}, whole=True)
+                metadata = {**context, **self._left()}
+                uid = yield from self.job.run(first, metadata, whole=self.job.whole(first))
             except OutsideLimits as error:
                 if "carried out already" not in str(error):
                     raise

@@ -23,6 +23,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from eg_agent.agent.answer import Answer, line, print_line
 from eg_agent.agent.cells import CellSearch
 from eg_agent.agent.core import Core, Measurement
@@ -36,6 +38,7 @@ from eg_agent.agent.runs import Collector, PatternSource, Run, copied, from_jour
 from eg_agent.agent.worker import DEFAULT_IDENTIFIER, Cell
 from eg_agent.chemistry import Composition
 from eg_agent.decide.decision import Decision
+from eg_agent.decide.opening import EVERY_LINE, opening
 from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
@@ -126,6 +129,7 @@ class Agent:
         self.ledger = Ledger(self.records / "ledger.jsonl", session=uuid.uuid4().hex[:12])
         self.policy = policy or Policy()
         self._cells = dict(cells or {})
+        self._radiation = radiation
         self._compositions = dict(compositions or {})
         self._decisions = Decisions()
         self._collector = Collector()
@@ -306,6 +310,31 @@ class Agent:
     def suggest(self, sample: str = "") -> Decision | None:
         """The last decision on a sample (on any, where none is named); None before the first."""
         return self._decisions.last(sample)
+
+    def opening(
+        self, sample: str, lit: Mapping[str, float], two_theta: tuple[float, float], step: float
+    ) -> tuple[tuple[float, float], ...]:
+        """Windows (degrees) around the lines of a sample's cell, for its first scan; empty where it has none.
+
+        lit: "wavelength" and "wavelength2" in angstrom, as a run's metadata has them; without, the agent's
+        `radiation`. A cell that cannot be used is noted, and the plan scans everything.
+        """
+        cell = self._cells.get(sample)
+        if cell is None:
+            return ()
+        try:
+            if "wavelength" in lit:
+                radiation = Radiation(float(lit["wavelength"]), lit.get("wavelength2") or None)
+            elif isinstance(self._radiation, Radiation):
+                radiation = self._radiation
+            elif self._radiation is not None:
+                radiation = Radiation(float(self._radiation))
+            else:
+                raise BadInput("no wavelength is known: put it in the run's metadata.")
+            return opening(cell, radiation, two_theta, step, lines=EVERY_LINE)
+        except (BadInput, ArithmeticError, np.linalg.LinAlgError) as error:
+            self.note("no opening", f"{sample}: {error}")
+            return ()
 
     def default(self, run_uid: str, sample: str, reason: str) -> Decision:
         """What to do when no answer came in time: on with the plan. Recorded; never raises."""

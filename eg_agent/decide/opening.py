@@ -21,6 +21,8 @@ from eg_agent.verify.metric import (
 
 #: Half width of the windows, degrees: lines are not quite where a cell and a good zero put them.
 HALF = 0.5
+#: For `opening`: all lines of the range.
+EVERY_LINE = 10_000
 #: Points and degrees that a pattern must have (`eg_agent.patterns.check`), with some to spare.
 LEAST_POINTS, LEAST_SPAN = 260, 12.0
 

@@ -6,13 +6,14 @@ import contextlib
 import threading
 import time
 
+import numpy as np
 import pytest
 from bluesky.simulators import summarize_plan
 from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from eg_agent.agent import Agent
 from eg_agent.decide import Limits
-from eg_agent.records import DecisionRow, OutcomeRow, Policy, read_ledger, replay
+from eg_agent.records import DecisionRow, NoteRow, OutcomeRow, Policy, read_ledger, replay
 from plans import OutsideLimits, identify
 
 LIMITS = Limits(two_theta=(10.0, 60.0), max_repeats=2)
@@ -255,3 +256,48 @@ def test_the_simulated_diffractometer_fits(engine, make, starts):
     assert made[1].identification.measured.seconds_per_point == 1.0
     assert [row.sample for row in made[3:]] == ["dim", "dim"]
     assert made[4].identification.measured.points == 170
+
+
+@pytest.mark.parametrize("shape", ["trace", "step"])
+def test_the_first_scan_looks_at_the_lines_of_a_known_cell_only(engine, device, make, shape):
+    """Silicon's lattice, by Bragg's law: every line of it is looked at, and little else is."""
+    silicon, unknown = (5.431, 5.431, 5.431, 90.0, 90.0, 90.0), "dim"
+    agent = make(cells={"bright": silicon})
+    runs: dict[str, list[float]] = {}
+    names: dict[str, str] = {}
+
+    def angles(name, doc):
+        if name == "start":
+            names[doc["uid"]] = doc["sample"]
+            runs.setdefault(doc["sample"], [])
+        elif name == "descriptor":
+            names[doc["uid"]] = names[doc["run_start"]]
+        elif name == "event" and len(runs[names[doc["descriptor"]]]) < 2000:
+            values = [v for key, v in doc["data"].items() if key.endswith(("two_theta", "arm"))]
+            runs[names[doc["descriptor"]]] += np.atleast_1d(values[0]).tolist()
+
+    engine.subscribe(angles)
+    once = Limits(two_theta=(10.0, 60.0), max_repeats=0)
+    scan = {**SCAN, "step": 0.05}
+    engine(identify(device, agent, ["bright", unknown], shape=shape, limits=once, first_at="lines", **scan))
+    assert agent.wait(60)
+    squares = {h * h + k * k + m * m for h in range(5) for k in range(5) for m in range(5)} - {0}
+    sines = [0.5 * 1.540593 / 5.431 * n**0.5 for n in sorted(squares)]
+    lines = np.array([2 * np.degrees(np.arcsin(s)) for s in sines if s < np.sin(np.radians(30.0))])
+    measured = np.array(runs["bright"])
+    assert all(np.abs(measured - line).min() <= 0.06 for line in lines[lines > 10.0])
+    assert max(np.abs(lines - angle).min() for angle in measured) < 0.8
+    assert measured.size < 0.6 * len(runs[unknown])
+    assert len(runs[unknown]) == 1001
+    first = next(row for row in rows(agent, DecisionRow) if row.sample == "bright")
+    assert len(first.identification.measured.windows) > 5
+
+
+def test_a_cell_that_cannot_be_used_costs_no_sample(engine, device, make, starts):
+    agent = make(cells={"bright": (0.1, 5.0, 5.0, 90.0, 90.0, 90.0)})
+    once = Limits(two_theta=(10.0, 60.0), max_repeats=0)
+    engine(identify(device, agent, ["bright"], limits=once, first_at="lines", **SCAN))
+    assert agent.wait(60)
+    assert len(starts) == 1
+    assert "everywhere" in starts[0]["eg_reason"]
+    assert any(row.what == "no opening" and "0.1" in row.text for row in rows(agent, NoteRow))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from eg_agent.chemistry import Composition
 from eg_agent.decide import Costs, opening
+from eg_agent.decide.opening import EVERY_LINE
 from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.records.merging import merge
 from eg_agent.symmetry import group
@@ -38,9 +39,9 @@ CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
 LONGEST = 60.0
 #: Seconds a point of the first glance, half of what moving there takes; twice and half as long come to an
-#: answer later (docs/explanations/deciding.md). How many lines it looks at, and up to which angle: with the
-#: first 40 lines alone, one answer in seven at 0.95 was wrong.
-GLANCE, FIRST_LINES, FIRST_END = 0.1, 10_000, 60.0
+#: answer later (docs/explanations/deciding.md). Up to which angle it looks, at all lines: with the first 40
+#: lines alone, one answer in seven at 0.95 was wrong.
+GLANCE, FIRST_END = 0.1, 60.0
 #: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
 LEAST_COUNTS = 300.0
 #: Seconds a sample may take in all: a shift.
@@ -213,7 +214,7 @@ class Measuring:
         """A first look at the lines of the cell, long enough to count anything: windows, last seconds."""
         sample = self.sample
         until = (sample.two_theta[0], sample.reached(FIRST_END))
-        first = opening(sample.cell, sample.radiation, until, self.step, lines=FIRST_LINES)
+        first = opening(sample.cell, sample.radiation, until, self.step, lines=EVERY_LINE)
         seconds = GLANCE
         self.measure(first, seconds)
         while self.counts < LEAST_COUNTS and self.seconds < 0.1 * BUDGET:
