@@ -116,7 +116,9 @@ class Identifier:
             weighed = weigh_cells(search, before, MixtureConstants(power=constants.evidence_weight))
         else:
             evidence, alone = self._evidence(pattern, given, before)
-            weighed = Weighed(evidence, alone, self._fused(network, evidence, alone, given, known))
+            weighed = Weighed(
+                evidence, alone, self._fused(network, evidence, alone, given, known, composition)
+            )
         evidence, fused = weighed.evidence, weighed.fused
         chosen = prediction_set(fused, constants.coverage)
         judgement = judge(fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell)
@@ -246,15 +248,18 @@ class Identifier:
         alone: npt.NDArray[np.float64] | None,
         cell: Cell | None,
         known: npt.NDArray[np.float64] | None,
+        composition: Composition | None,
     ) -> npt.NDArray[np.float64]:
         """The answer with the given cell: weighed jointly, or the plain product where that is all there is.
 
-        known: [99] nats of the library's expert.
+        known: [99] nats of the library's expert. composition: as it was told.
         """
         constants = self.settings
         if constants.fusion == "product" or cell is None or not joint.can_weigh(evidence):
             return fuse(network.log_probability, alone, constants, known)
-        both = joint.weigh(network.log_probability, network.log_prior, evidence, groups_of_cell(cell))
+        believed = None if network.contradicts else composition
+        carried = groups_of_cell(cell)
+        both = joint.weigh(network.log_probability, network.log_prior, evidence, carried, believed)
         return both if known is None else normalise(both + constants.library_weight * known)
 
     def _candidates(

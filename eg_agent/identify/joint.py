@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
+from eg_agent.chemistry import Composition
 from eg_agent.identify import lattice_prior
 from eg_agent.identify.fusion import N_GROUPS, LogProbability, normalise
 from eg_agent.verify.evidence import Evidence
@@ -92,12 +93,14 @@ def weigh(
     log_prior: LogProbability,
     evidence: Evidence,
     carried: Iterable[int] = (),
+    composition: Composition | None = None,
     weights: JointWeights | None = None,
 ) -> LogProbability:
     """[99] nats, normalised. network, log_prior: [99], the posterior and the prior that is inside it.
 
     The lattice is that of the evidence's cell. carried: groups that the lattice can carry though they were
-    not scored (a branch search leaves some out); they count as the worst of the scored ones.
+    not scored (a branch search leaves some out); they count as the worst of the scored ones. composition: for
+    the formula units in the cell; what else it says is in the network's posterior.
     """
     weights = weights or shipped()
     z = np.clip(np.array(evidence.context), weights.low, weights.high)
@@ -116,10 +119,10 @@ def weigh(
     power = weights.network[0] + weights.network[1:-1] @ z + weights.network[-1] * undecided
     power = float(np.clip(power, *NETWORK))
     by_lattice = float(np.clip(weights.lattice[0] + weights.lattice[1:] @ z, *LATTICE))
-    of_lattice = by_lattice * of_cell(evidence.cell)
+    of_lattice = by_lattice * of_cell(evidence.cell, composition)
     return normalise(power * (network - log_prior) + weights.prior * log_prior + of_lattice + said)
 
 
-def of_cell(cell: Cell | None) -> LogProbability:
+def of_cell(cell: Cell | None, composition: Composition | None = None) -> LogProbability:
     """[99] nats that the lattice of a cell adds to the prior."""
-    return np.zeros(N_GROUPS) if cell is None else lattice_prior.shipped()(cell)
+    return np.zeros(N_GROUPS) if cell is None else lattice_prior.shipped()(cell, composition)

@@ -2,12 +2,15 @@
 
 Half the volume of another cubic cell, an axis 1.633 times the other, a long one on three short ones: which
 groups have such cells is known before a line is measured, and neither the network (it reads a pattern) nor
-the absences say it. A small network over the shape of a lattice (`lattice_shape`), trained on structures
-(`trainer.lattices`), no pattern. docs/decisions/0021.
+the absences say it. Where the composition is known, the volume says how many formula units the cell holds
+(`formula_units`), which tells groups apart that are alike in everything else. A small network over both and
+the shape of the lattice (`lattice_shape`), trained on structures (`trainer.lattices`), no pattern.
+docs/decisions/0021.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from eg_agent.chemistry import Composition
+from eg_agent.identify.formula_units import log_units
 from eg_agent.identify.lattice_shape import features, lattice_shape
 from eg_agent.verify.layers import Layer, layers_of, through
 from eg_agent.verify.metric import Cell
@@ -34,31 +39,34 @@ MOST = 5.0
 
 @dataclass(frozen=True, eq=False)
 class LatticePrior:
-    """frequency: [5, 99] log of the groups' shares in each crystal family, NEVER where there is none."""
+    """frequency: [5, 99] log of the groups' shares in each crystal family, NEVER where there is none.
+    atomic_volumes: [119] by atomic number, angstrom^3."""
 
     layers: list[Layer]
     frequency: Floats
+    atomic_volumes: Floats
 
-    def __call__(self, cell: Cell) -> Floats:
-        """[99] nats: ln p(group | lattice) - ln p(group | crystal family), -5 to 5.
+    def __call__(self, cell: Cell, composition: Composition | None = None) -> Floats:
+        """[99] nats: ln p(group | lattice, formula units) - ln p(group | crystal family), -5 to 5.
 
-        cell: angstrom and degrees, conventional. 0 for groups that the family is not known to have, and for
-        a triclinic cell.
+        cell: angstrom and degrees, conventional. composition: only whole amounts count. 0 for groups that the
+        family is not known to have, and for a triclinic cell.
         """
         shape = lattice_shape(cell)
         if shape is None:
             return np.zeros(N_GROUPS)
         numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
         base = self.frequency[shape.family]
-        said = through(self.layers, features(np.array([shape.family]), numbers))[0]
+        units = np.array([log_units(math.exp(shape.log_volume), composition, self.atomic_volumes)])
+        said = through(self.layers, features(np.array([shape.family]), numbers, units))[0]
         ratio = log_softmax(said + base) - log_softmax(base)
         return np.where(base > 0.5 * NEVER, np.clip(ratio, -MOST, MOST), 0.0)
 
 
 def prior_of(tensors: Mapping[str, Any]) -> LatticePrior:
-    """The prior of named arrays: "frequency", and "shape.0.weight", "shape.0.bias" and so on."""
-    frequency = np.asarray(tensors["frequency"], dtype=np.float64)
-    return LatticePrior(layers_of(tensors, "shape", LAYERS), frequency)
+    """The prior of named arrays: "frequency", "atomic_volumes", "shape.0.weight", "shape.0.bias", ..."""
+    frequency, volumes = (np.asarray(tensors[n], dtype=np.float64) for n in ("frequency", "atomic_volumes"))
+    return LatticePrior(layers_of(tensors, "shape", LAYERS), frequency, volumes)
 
 
 @cache

@@ -31,8 +31,11 @@ Floats = npt.NDArray[np.float64]
 BUMPS = ((3.0, 9.0, 31, 0.2), (-1.2, 1.6, 57, 0.05), (-1.2, 2.0, 65, 0.05), (0.0, 0.5, 13, 0.04))
 #: Middle and half width of the log of the volume.
 VOLUME = (6.0, 1.5)
-#: Features of a lattice: its family, the four numbers, and their bumps.
-N_FEATURES = len(FAMILIES) + len(BUMPS) + sum(count for _, _, count, _ in BUMPS)
+#: The same of the log of the formula units in the cell.
+UNITS = (-1.0, 4.0, 64, 0.08)
+#: Features of a lattice: its family, the four numbers and their bumps; whether formula units are known, their
+#: number and its bumps.
+N_FEATURES = len(FAMILIES) + len(BUMPS) + sum(count for _, _, count, _ in BUMPS) + 2 + UNITS[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +87,22 @@ def reduced(a: float, c: float, angle: float) -> tuple[float, float, float]:
     return *lengths, min(abs(float(short @ long)) / (lengths[0] * lengths[1]), 0.5)
 
 
-def features(family: npt.NDArray[np.int64], numbers: Floats) -> Floats:
-    """[n, N_FEATURES] of families [n] and log_volume, second, third, oblique [n, 4]."""
+def features(family: npt.NDArray[np.int64], numbers: Floats, units: Floats) -> Floats:
+    """[n, N_FEATURES] of families [n], log_volume, second, third, oblique [n, 4], and logs of the formula
+    units in the cell [n], nan where they are not known."""
     middle, half = VOLUME
     plain = numbers.copy()
     plain[:, 0] = (plain[:, 0] - middle) / half
     parts = [np.eye(len(FAMILIES))[family], plain]
-    for column, (low, high, count, width) in zip(numbers.T, BUMPS, strict=True):
-        inside = np.clip(column, low, high)[:, None]
-        parts.append(np.exp(-0.5 * ((inside - np.linspace(low, high, count)) / width) ** 2))
+    parts += [_bumps(column, scale) for column, scale in zip(numbers.T, BUMPS, strict=True)]
+    known = np.isfinite(units)[:, None]
+    inside = np.clip(np.nan_to_num(units), *UNITS[:2])
+    parts += [known * 1.0, known * inside[:, None], known * _bumps(inside, UNITS)]
     return np.concatenate(parts, axis=1)
+
+
+def _bumps(values: Floats, scale: tuple[float, float, int, float]) -> Floats:
+    """[n, count] how near values [n] are to each centre of a scale."""
+    low, high, count, width = scale
+    inside = np.clip(values, low, high)[:, None]
+    return np.exp(-0.5 * ((inside - np.linspace(low, high, count)) / width) ** 2)

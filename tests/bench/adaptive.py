@@ -45,15 +45,15 @@ from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.model import Classifier
 from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
-from tests.bench.adaptive_strategies import FixedScan, Outcome, Sample, Trial, fitted_power
+from tests.bench.adaptive_strategies import FIXED_STEP, FixedScan, Outcome, Sample, Trial, fitted_power
 from tests.bench.telling import shard as shard_of
 from tests.bench.telling import some, tell
-from trainer.benchmark.counted_samples import COSTS, RANGE, STAGE_TWO, STEP, Drawn, draw
+from trainer.benchmark.counted_samples import COSTS, RANGE, STAGE_TWO, Drawn, draw
 
 Strategy = Callable[[Sample], Outcome]
 
 #: What the fixed scan is tuned over: counting time for two ranges first, then the step at the best of them.
-TIMES, ENDS, STEPS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), (60.0, RANGE[1]), (0.02, 0.08)
+TIMES, ENDS, STEPS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0), (60.0, RANGE[1]), (0.02, 0.06, 0.08)
 
 
 class Made(Protocol):
@@ -105,7 +105,7 @@ def tuned(
 
     rows = run(drawn, strategies(scans), out, shard)
     best = cheapest(rows, scans, trial.power)
-    scans += [replace(best, step=step, seconds=best.seconds * step / STEP) for step in STEPS]
+    scans += [replace(best, step=step, seconds=best.seconds * step / FIXED_STEP) for step in STEPS]
     rows = run(drawn, strategies(scans), out, shard)
     return cheapest(rows, scans, trial.power), power_of(rows, scans), rows
 

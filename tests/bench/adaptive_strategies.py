@@ -13,10 +13,12 @@ from eg_agent.decide import Costs, Decider, DecideSettings, Decision, Limits, St
 from eg_agent.identify import Identifier
 from eg_agent.identify.fusion import normalise
 from eg_agent.identify.identification import Identification
-from trainer.benchmark.counted_samples import BUDGET, COSTS, GLANCE, RANGE, STEP, Measuring, Sample, Windows
+from trainer.benchmark.counted_samples import BUDGET, COSTS, GLANCE, RANGE, Measuring, Sample, Windows
 
 #: Calibrated posterior of one group that stops every strategy.
 STOP_AT = 0.95
+#: Degrees, of the fixed scan before it is tuned.
+FIXED_STEP = 0.04
 #: Counting everywhere goes on by this factor.
 GROWTH = 2.0
 
@@ -27,7 +29,7 @@ class FixedScan:
 
     seconds: float
     end: float = RANGE[1]
-    step: float = STEP
+    step: float = FIXED_STEP
 
     @property
     def name(self) -> str:

@@ -44,6 +44,8 @@ MISFIT_EVERY = 3
 FLATTER = 0.85
 #: Seconds a point of a scan, and how many times longer than the first glance its lines are counted.
 SCAN, LONGER = (0.1, 20.0), (2.0, 2000.0)
+#: Step (degrees) and seconds a point of the first glance: finer and shorter than the bench's agent has.
+STEP, GLANCE = 0.04, 0.1
 #: Samples whose crystals are drawn together, no formula twice.
 BLOCK = 60
 #: The agent's looks at most, and the share of those between the first and the last that are kept.
@@ -120,8 +122,8 @@ class JointSamples:
         yield "scan", at.seconds, self._look(at)
 
     def _agent(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
-        at = Measuring(sample)
-        _, seconds = at.glance()
+        at = Measuring(sample, step=STEP)
+        _, seconds = at.glance(GLANCE)
         state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
         last = int(rng.integers(LOOKS))
         for number in range(last + 1):
@@ -135,8 +137,8 @@ class JointSamples:
             state = state.spent(decision, at.measure(decision.windows, decision.seconds_per_point))
 
     def _lines(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
-        at = Measuring(sample, stream=2)
-        windows, seconds = at.glance()
+        at = Measuring(sample, step=STEP, stream=2)
+        windows, seconds = at.glance(GLANCE)
         longer = seconds * _log_uniform(rng, *LONGER)
         takes = COSTS.of(windows, at.step, longer).seconds
         at.measure(windows, longer * min(1.0, 0.9 * (BUDGET - at.seconds) / takes))

@@ -23,6 +23,8 @@ def lattices(
     """
     from datetime import UTC, datetime
 
+    import torch
+
     from eg_agent.errors import BadInput
     from trainer.lattices.collecting import lattices_of
     from trainer.lattices.packaging import ship
@@ -30,6 +32,7 @@ def lattices(
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: give a folder with --out.")
+    torch.set_num_threads(1)  # layers this small lose more by waiting for one another than they win
     with bar("structures") as update:
         found = lattices_of(structures, update)
     training = LatticeTraining(passes=passes, seed=seed)

@@ -6,18 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import gemmi
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 
+from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput
+from eg_agent.identify.formula_units import N_ELEMENTS, log_units
 from eg_agent.identify.lattice_shape import lattice_shape
 from eg_agent.symmetry import group
+from simulators import Crystal
 from simulators.corpus import held_out
+from simulators.crystal import stabiliser_orders
 from simulators.structures import StructureFolder
 from trainer.benchmark.simulated_samples import own_metric
 
 #: Share of what is drawn that is no computed structure (minerals, .cif files), where there are such.
 NOT_COMPUTED = 0.15
+#: So many cells' worth of an atom's volume being the usual one.
+HELD = 0.1
 #: Structures between two reports of progress.
 EVERY = 2000
 
@@ -25,13 +33,16 @@ EVERY = 2000
 @dataclass(frozen=True, eq=False)
 class Lattices:
     """family: [n] place in `FAMILIES`; numbers: [n, 4] of `LatticeShape`; group: [n] 1-99; held_out: [n]
-    whether the formula is kept from training; weight: [n] mean 1 over what is trained on."""
+    whether the formula is kept from training; weight: [n] mean 1 over what is trained on. units: [n] log of
+    the formula units in the cell, nan where amounts are not whole, by atomic_volumes: [119] angstrom^3."""
 
     family: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
     group: npt.NDArray[np.int64]
     held_out: npt.NDArray[np.bool_]
     weight: npt.NDArray[np.float64]
+    units: npt.NDArray[np.float64]
+    atomic_volumes: npt.NDArray[np.float64]
 
 
 def lattices_of(
@@ -40,7 +51,7 @@ def lattices_of(
     """Lattices of all structures but triclinic ones and those with the metric of a higher system, by which
     they would be taken for something else. Raises BadInput for a folder without usable structures."""
     folder = StructureFolder(structures)
-    rows, others = [], []
+    rows, others, contents, compositions = [], [], [], []
     for number in range(len(folder)):
         if number % EVERY == 0:
             progress(number, len(folder))
@@ -53,6 +64,8 @@ def lattices_of(
         numbers = (shape.log_volume, shape.second, shape.third, shape.oblique)
         rows.append((shape.family, *numbers, crystal.group, held_out(crystal.formula)))
         others.append(number >= folder.computed)
+        contents.append(cell_contents(crystal))
+        compositions.append(_composition(crystal.formula))
     progress(len(folder), len(folder))
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     kept_back = table[:, 6] > 0.5
@@ -62,7 +75,38 @@ def lattices_of(
         )
     weight = _weights(np.array(others), ~kept_back)
     family, of_group = table[:, 0].astype(np.int64), table[:, 5].astype(np.int64)
-    return Lattices(family, table[:, 1:5], of_group, kept_back, weight)
+    volume = np.exp(table[:, 1])
+    atomic = atomic_volumes(np.array(contents)[~kept_back], volume[~kept_back])
+    units = np.array([log_units(v, c, atomic) for v, c in zip(volume, compositions, strict=True)])
+    return Lattices(family, table[:, 1:5], of_group, kept_back, weight, units, atomic)
+
+
+def cell_contents(crystal: Crystal) -> npt.NDArray[np.float64]:
+    """[119] atoms in the cell by atomic number."""
+    found = np.zeros(N_ELEMENTS)
+    orders = stabiliser_orders(crystal.cell, crystal.operations, crystal.fractional)
+    atoms = crystal.occupancy * len(crystal.operations) / orders
+    np.add.at(found, [gemmi.Element(symbol).atomic_number for symbol in crystal.elements], atoms)
+    return found
+
+
+def atomic_volumes(
+    contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """[119] angstrom^3 an atom, by which cells with contents [n, 119] come nearest to their volumes [n], each
+    in proportion; an element that is hardly there has what atoms have on average. Never below 0."""
+    usual = float(np.median(volume / np.maximum(contents.sum(axis=1), 1e-9)))
+    held = np.sqrt(HELD) * np.eye(N_ELEMENTS) / usual
+    matrix = np.vstack([contents / volume[:, None], held])
+    wanted = np.concatenate([np.ones(len(volume)), np.full(N_ELEMENTS, np.sqrt(HELD))])
+    return nnls(matrix, wanted)[0]
+
+
+def _composition(formula: str) -> Composition | None:
+    try:
+        return Composition.of_formula(formula)
+    except BadInput:  # more elements than a phase has
+        return None
 
 
 def _weights(others: npt.NDArray[np.bool_], trained: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -29,14 +29,17 @@ CUBIC = FAMILIES.index("cubic")
 
 @dataclass(frozen=True, slots=True)
 class LatticeTraining:
-    """passes: through all lattices; hidden: width; noise: relative error of lengths in training; rate: of
-    AdamW, falls to 0 along a cosine."""
+    """passes: through all lattices; hidden: width; noise: relative error of lengths in training; untold:
+    share of lattices whose formula units are not told, units_noise: error of their log; rate: of AdamW, falls
+    to 0 along a cosine."""
 
     passes: int = 10
     batch: int = 256
-    hidden: int = 128
+    hidden: int = 160
     dropout: float = 0.1
     noise: float = 2e-3
+    untold: float = 0.4
+    units_noise: float = 0.03
     rate: float = 2e-3
     decay: float = 1e-3
     seed: int = 0
@@ -45,11 +48,13 @@ class LatticeTraining:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """On lattices of formulas that training never saw: -ln p of the true group in nats, how often it is
-    first, and the same of its share in the family alone."""
+    first; with the formula units; and of its share in the family alone."""
 
     lattices: int
     nll: float
     first: float
+    units_nll: float
+    units_first: float
     family_nll: float
     family_first: float
 
@@ -59,8 +64,11 @@ class LatticeModule(nn.Module):
 
     frequency: Tensor
 
-    def __init__(self, frequency: Floats, training: LatticeTraining) -> None:
+    atomic_volumes: Tensor
+
+    def __init__(self, frequency: Floats, atomic_volumes: Floats, training: LatticeTraining) -> None:
         super().__init__()
+        self.register_buffer("atomic_volumes", torch.tensor(atomic_volumes, dtype=torch.float32))
         self.register_buffer("frequency", torch.tensor(frequency, dtype=torch.float32))
         width, drop = training.hidden, training.dropout
         self.shape = nn.Sequential(
@@ -78,7 +86,7 @@ class LatticeModule(nn.Module):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights by the names that `eg_agent.identify.lattice_prior.prior_of` reads."""
-        found = {"frequency": self.frequency}
+        found = {"frequency": self.frequency, "atomic_volumes": self.atomic_volumes}
         for place, layer in enumerate(part for part in self.shape if isinstance(part, nn.Linear)):
             found |= {f"shape.{place}.weight": layer.weight, f"shape.{place}.bias": layer.bias}
         return {name: value.detach().numpy().astype(np.float32) for name, value in found.items()}
@@ -116,7 +124,10 @@ def train(
         total = 0.0
         for start in range(0, order.size - training.batch + 1, training.batch):
             rows = order[start : start + training.batch]
-            values = features(family[rows], off(family[rows], lattices.numbers[rows], training.noise, rng))
+            numbers = off(family[rows], lattices.numbers[rows], training.noise, rng)
+            units = lattices.units[rows] + training.units_noise * rng.standard_normal(rows.size)
+            units[rng.random(rows.size) < training.untold] = np.nan
+            values = features(family[rows], numbers, units)
             log_p = network(of_family[rows], torch.tensor(values, dtype=torch.float32))
             own_p = log_p.gather(1, truth[rows][:, None])[:, 0]
             loss = -(own_p * weights[rows]).mean()
@@ -132,7 +143,7 @@ def train(
 def _begin(lattices: Lattices, own: npt.NDArray[np.intp], training: LatticeTraining) -> LatticeModule:
     torch.manual_seed(training.seed)
     share = frequencies(lattices.family[own], lattices.group[own], lattices.weight[own])
-    return LatticeModule(share, training)
+    return LatticeModule(share, lattices.atomic_volumes, training)
 
 
 def off(family: Ints, numbers: Floats, noise: float, rng: np.random.Generator) -> Floats:
@@ -159,13 +170,15 @@ def judged(network: LatticeModule, lattices: Lattices) -> Judged:
     if rows.size == 0:
         raise BadInput("no lattice that was held out has a group that was trained on: give more structures.")
     family, truth = lattices.family[rows], lattices.group[rows] - 1
-    values = torch.tensor(features(family, lattices.numbers[rows]), dtype=torch.float32)
-    log_p = network(torch.from_numpy(family), values).double().numpy()
-    at = np.arange(rows.size)
-    return Judged(
-        int(rows.size),
-        round(float(-log_p[at, truth].mean()), 4),
-        round(float((log_p.argmax(1) == truth).mean()), 4),
-        round(float(-frequency[family, truth].mean()), 4),
-        round(float((frequency[family].argmax(1) == truth).mean()), 4),
-    )
+
+    def figures(log_p: Floats) -> tuple[float, float]:
+        own = log_p[np.arange(rows.size), truth]
+        return round(float(-own.mean()), 4), round(float((log_p.argmax(1) == truth).mean()), 4)
+
+    def said(units: Floats) -> Floats:
+        values = features(family, lattices.numbers[rows], units)
+        log_p = network(torch.from_numpy(family), torch.tensor(values, dtype=torch.float32))
+        return log_p.double().numpy()
+
+    alone, told = said(np.full(rows.size, np.nan)), said(lattices.units[rows])
+    return Judged(int(rows.size), *figures(alone), *figures(told), *figures(frequency[family]))

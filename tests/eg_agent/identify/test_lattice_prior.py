@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eg_agent.chemistry import Composition
 from eg_agent.identify.lattice_prior import MOST, NEVER, WEIGHTS, LatticePrior, prior_of, shipped
 from eg_agent.identify.lattice_shape import N_FEATURES, features, lattice_shape
 from eg_agent.symmetry import groups
@@ -29,13 +30,18 @@ def test_it_is_torchs_network() -> None:
     shape = lattice_shape(cell)
     assert shape is not None
     numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
-    values = torch.tensor(features(np.array([shape.family]), numbers), dtype=torch.float32)
+    volumes = np.full(119, 10.0)
+    # 239.3 cubic angstrom, 50 of them a formula unit
+    assert np.exp(shape.log_volume) == pytest.approx(5.1**2 * 9.2)
+    units = np.log([5.1**2 * 9.2 / 50.0])
+    values = torch.tensor(features(np.array([shape.family]), numbers, units), dtype=torch.float32)
     silu = torch.nn.functional.silu
     base = torch.tensor(frequency[shape.family], dtype=torch.float32)
     with torch.no_grad():
         out = layers[2](silu(layers[1](silu(layers[0](values)))))[0]
         expected = (torch.log_softmax(out + base, 0) - torch.log_softmax(base, 0)).numpy()
-    found = prior_of({"frequency": frequency, **names})(cell)
+    read = prior_of({"frequency": frequency, "atomic_volumes": volumes, **names})
+    found = read(cell, Composition.of_formula("Al4O6"))
     kept = np.r_[0:20, 40:99]
     np.testing.assert_allclose(found[kept], np.clip(expected, -MOST, MOST)[kept], atol=1e-5)
     assert not found[20:40].any()
@@ -86,4 +92,5 @@ def test_the_shipped_prior_says_what_it_is_worth() -> None:
     assert isinstance(shipped(), LatticePrior)
     found = json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
     assert found["held_out"]["nll"] < found["held_out"]["family_nll"] - 0.4
+    assert found["held_out"]["units_nll"] < found["held_out"]["nll"] - 0.3
     assert "no pattern" in found["trained_on"]

@@ -92,11 +92,12 @@ def test_a_triclinic_cell_leaves_nothing_to_tell() -> None:
     second=st.floats(-4.0, 4.0),
     third=st.floats(-4.0, 4.0),
     oblique=st.floats(0, 0.5),
+    units=st.floats(-20.0, 20.0) | st.just(float("nan")),
 )
 def test_features_stay_bounded_however_odd_a_cell(
-    volume: float, second: float, third: float, oblique: float
+    volume: float, second: float, third: float, oblique: float, units: float
 ) -> None:
-    found = features(np.array([2]), np.array([[volume, second, third, oblique]]))
+    found = features(np.array([2]), np.array([[volume, second, third, oblique]]), np.array([units]))
     assert found.shape == (1, N_FEATURES)
     assert np.isfinite(found).all()
     assert np.abs(found).max() < 8.0

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
 from eg_agent.identify.lattice_prior import NEVER, prior_of
+from simulators.textbook import textbook
 from trainer.cli.main import app
-from trainer.lattices.collecting import Lattices, lattices_of
+from trainer.lattices.collecting import Lattices, atomic_volumes, cell_contents, lattices_of
 from trainer.lattices.packaging import ship
 from trainer.lattices.training import LatticeTraining, frequencies, judged, off, train
 
@@ -42,14 +43,17 @@ Cl1 Cl 0.5 0.5 0.5
 """
 
 
-def made(count: int = 1500, seed: int = 0, *, telling: bool = True) -> Lattices:
+def made(count: int = 1500, seed: int = 0, *, telling: bool = True, units_tell: bool = False) -> Lattices:
     """Cubic lattices of two groups alike often: small ones are of the first, large ones of the second."""
     rng = np.random.default_rng(seed)
     group = rng.choice([81, 94], count)
     middle = np.where(group == 81, 4.0, 6.0) if telling else 5.0
     numbers = np.stack([middle + 0.3 * rng.standard_normal(count), *np.zeros((3, count))], axis=1)
     held_out = np.arange(count) % 5 == 0
-    return Lattices(np.full(count, 4), numbers, group, held_out, np.ones(count))
+    units = np.where(group == 81, 1.0, 4.0) if units_tell else np.full(count, np.nan)
+    return Lattices(
+        np.full(count, 4), numbers, group, held_out, np.ones(count), np.log(units), np.full(119, 10.0)
+    )
 
 
 def test_it_learns_what_the_volume_tells(tmp_path: Path) -> None:
@@ -72,6 +76,34 @@ def test_it_learns_what_the_volume_tells(tmp_path: Path) -> None:
 def test_it_learns_nothing_where_there_is_nothing() -> None:
     _, found = train(made(telling=False), SMALL)
     assert found.nll == pytest.approx(found.family_nll, abs=0.06)
+
+
+def test_formula_units_tell_where_nothing_else_does() -> None:
+    _, found = train(made(telling=False, units_tell=True), SMALL)
+    assert found.nll == pytest.approx(found.family_nll, abs=0.06)
+    assert found.units_nll < 0.05
+    assert found.units_first > 0.99
+
+
+def test_atomic_volumes_are_those_that_made_the_cells() -> None:
+    rng = np.random.default_rng(2)
+    truth, contents = np.zeros(119), np.zeros((300, 119))
+    truth[[8, 13, 38]] = 9.0, 16.0, 41.0
+    contents[:, [8, 13, 38]] = rng.integers(0, 9, (300, 3)) + 1
+    volume = contents @ truth * np.exp(0.02 * rng.standard_normal(300))
+    found = atomic_volumes(contents, volume)
+    np.testing.assert_allclose(found[[8, 13, 38]], truth[[8, 13, 38]], rtol=0.03)
+    # what is nowhere is taken for an atom like any other
+    assert found[92] == pytest.approx(np.median(volume / contents.sum(axis=1)), rel=1e-6)
+
+
+def test_contents_are_what_the_cell_is_known_to_hold() -> None:
+    """Anatase holds 4 TiO2, pyrite 4 FeS2, forsterite 4 Mg2SiO4."""
+    known = (("anatase", {22: 4, 8: 8}), ("pyrite", {26: 4, 16: 8}), ("forsterite", {12: 8, 14: 4, 8: 16}))
+    for name, wanted in known:
+        crystal = next(c for c in textbook() if c.name == name)
+        found = cell_contents(crystal)
+        assert {i: found[i] for i in np.flatnonzero(found)} == pytest.approx(wanted)
 
 
 def test_the_same_seed_gives_the_same_network() -> None:

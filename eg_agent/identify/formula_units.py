@@ -1,0 +1,62 @@
+"""How many formula units a cell holds, by the volume that their atoms take: no density has to be known.
+
+Four formula units are what P 1 21/c 1 has of a molecule or an ion without symmetry, a primitive cubic cell
+with one is another matter than a face-centred one with four: the number goes with the group. Atoms take about
+the volumes that they have in the structures that the prior of lattices is trained on (`trainer.lattices`).
+Molecules pack less densely and are rare there: where there is carbon with hydrogen, each other atom takes
+18 cubic angstrom and hydrogen none (Kempster & Lipson, Acta Cryst. B28 (1972) 3674).
+"""
+
+from __future__ import annotations
+
+import math
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+
+from eg_agent.chemistry import Composition
+
+Floats = npt.NDArray[np.float64]
+
+#: Atomic numbers, 0 for no element.
+N_ELEMENTS = 119
+#: Largest number of the scarcest element in a formula, and what amounts may be off a whole number.
+MOST, OFF = 8, 0.05
+#: Angstrom^3 of an atom other than hydrogen in a molecule.
+IN_MOLECULES = 18.0
+HYDROGEN, CARBON = 1, 6
+
+
+def whole_amounts(composition: Composition | None) -> dict[int, int] | None:
+    """Smallest whole amounts by atomic number; None where there are none (mixed crystals), or where amounts
+    are not known."""
+    if composition is None or not composition.exact:
+        return None
+    amounts = np.array([amount for _, amount in composition.amounts])
+    for times in range(1, MOST + 1):
+        scaled = amounts / amounts.min() * times
+        whole = np.round(scaled)
+        if np.abs(scaled - whole).max() <= OFF:
+            divisor = math.gcd(*(int(v) for v in whole))
+            symbols = [symbol for symbol, _ in composition.amounts]
+            return {
+                gemmi.Element(symbol).atomic_number: int(v) // divisor
+                for symbol, v in zip(symbols, whole, strict=True)
+            }
+    return None
+
+
+def log_units(volume: float, composition: Composition | None, atomic_volumes: Floats) -> float:
+    """Log of the number of formula units in a cell; nan where the formula is not known in whole amounts.
+
+    volume: of the cell, angstrom^3; atomic_volumes: [119] by atomic number, angstrom^3.
+    """
+    amounts = whole_amounts(composition)
+    if amounts is None:
+        return math.nan
+    if HYDROGEN in amounts and CARBON in amounts:
+        taken = IN_MOLECULES * sum(count for number, count in amounts.items() if number != HYDROGEN)
+    else:
+        taken = sum(count * float(atomic_volumes[number]) for number, count in amounts.items())
+    return math.log(volume / taken) if taken > 0.0 else math.nan

@@ -1,0 +1,51 @@
+"""Formula units in a cell: whole amounts whatever the formula's factor, and cells that everybody knows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eg_agent.chemistry import Composition
+from eg_agent.identify.formula_units import log_units, whole_amounts
+from eg_agent.identify.lattice_prior import shipped
+
+
+@given(
+    amounts=st.dictionaries(st.sampled_from(["H", "O", "Si", "Fe", "Ca"]), st.integers(1, 8), min_size=1),
+    factor=st.floats(0.05, 50.0),
+)
+def test_a_common_factor_means_nothing(amounts: dict[str, int], factor: float) -> None:
+    plain, scaled = (
+        whole_amounts(Composition.of_amounts({k: f * v for k, v in amounts.items()})) for f in (1.0, factor)
+    )
+    assert plain == scaled
+    assert plain is not None
+    divisor = math.gcd(*amounts.values())
+    assert sorted(plain.values()) == sorted(v // divisor for v in amounts.values())
+
+
+def test_mixed_crystals_and_bare_elements_have_none() -> None:
+    assert whole_amounts(Composition.of_formula("Mg1.63Fe0.37SiO4")) is None
+    assert whole_amounts(Composition.of_formula("Fe2O3").without_amounts()) is None
+    assert whole_amounts(None) is None
+    assert math.isnan(log_units(100.0, None, np.full(119, 10.0)))
+
+
+@pytest.mark.parametrize(
+    ("formula", "volume", "units"),
+    [
+        ("SiO2", 113.0, 3),  # quartz
+        ("CaCO3", 367.8, 6),  # calcite
+        ("Mg2SiO4", 290.0, 4),  # forsterite
+        ("CaMgSi2O6", 438.6, 4),  # diopside
+        ("Al2O3", 254.8, 6),  # corundum
+        ("C9H8O4", 852.0, 4),  # aspirin
+    ],
+)
+def test_known_cells(formula: str, volume: float, units: int) -> None:
+    found = math.exp(log_units(volume, Composition.of_formula(formula), shipped().atomic_volumes))
+    assert found == pytest.approx(units, rel=0.4)
