@@ -85,8 +85,11 @@ def _pooling(structures: Path, out: Path, patterns: int, minutes: float | None) 
 def _joint(structures: Path, out: Path, samples: int, minutes: float | None) -> None:
     from datetime import UTC, datetime
 
+    import torch
+
     from trainer.benchmark.joint_fit import FOLDS, as_shipped, run
 
+    torch.set_num_threads(1)  # beside other work, threads that wait for one another take twenty times as long
     with bar("joint") as update:
         rows = run(structures, out, samples, minutes=minutes, progress=update)
     if len({row.formula for row in rows}) < FOLDS:
