@@ -153,6 +153,9 @@ class Identification:
     properties: what composition and pattern lead a multimodal network to expect of the sample, where the
         composition is known and does not contradict the pattern. It stands beside the answer: nothing of it
         counts in `log_probability`.
+    formula_units: of the composition in the given cell, by the volume that its atoms take in known structures
+        (half of them within 6 %, nine of ten within 20 %); counts in `log_probability`. None where the
+        composition told no whole amounts.
     measured: what the pattern covers and how long it was counted; None when it could not be read.
     seconds: wall-clock time that the answer took.
     """
@@ -175,4 +178,5 @@ class Identification:
     properties: PropertyEstimate | None = None
     cells: tuple[ProposedCell, ...] = ()
     no_cell: float | None = None
+    formula_units: float | None = None
     seconds: float = 0.0

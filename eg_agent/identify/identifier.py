@@ -120,8 +120,13 @@ class Identifier:
                 evidence, alone, self._fused(network, evidence, alone, given, known, composition)
             )
         evidence, fused = weighed.evidence, weighed.fused
+        units = None
+        if given is not None and not network.contradicts and joint.can_weigh(evidence):
+            units = joint.units_of(evidence.cell, composition)
         chosen = prediction_set(fused, constants.coverage)
-        judgement = judge(fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell)
+        judgement = judge(
+            fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell, units
+        )
         first, second = (int(i) + 1 for i in ranking(fused)[:2])
         return Identification(
             verdict=judgement.verdict,
@@ -144,6 +149,7 @@ class Identifier:
             properties=self.properties(pattern, composition, network),
             cells=weighed.cells,
             no_cell=weighed.no_cell,
+            formula_units=units,
             seconds=time.perf_counter() - started,
         )
 

@@ -16,6 +16,7 @@ weights in joint.json were fitted by the probability of the true group on simula
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -28,9 +29,10 @@ from scipy.special import logsumexp
 
 from eg_agent.chemistry import Composition
 from eg_agent.identify import lattice_prior
+from eg_agent.identify.formula_units import log_units
 from eg_agent.identify.fusion import N_GROUPS, LogProbability, normalise
 from eg_agent.verify.evidence import Evidence
-from eg_agent.verify.metric import Cell
+from eg_agent.verify.metric import Cell, volume
 from eg_agent.verify.traits import CONTEXT, TRAITS
 
 Floats = npt.NDArray[np.float64]
@@ -126,3 +128,11 @@ def weigh(
 def of_cell(cell: Cell | None, composition: Composition | None = None) -> LogProbability:
     """[99] nats that the lattice of a cell adds to the prior."""
     return np.zeros(N_GROUPS) if cell is None else lattice_prior.shipped()(cell, composition)
+
+
+def units_of(cell: Cell | None, composition: Composition | None) -> float | None:
+    """Formula units in a cell, by volume; None where the composition is not known in whole amounts."""
+    if cell is None:
+        return None
+    found = log_units(volume(cell), composition, lattice_prior.shipped().atomic_volumes)
+    return math.exp(found) if math.isfinite(found) else None

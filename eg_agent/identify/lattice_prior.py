@@ -40,7 +40,7 @@ MOST = 5.0
 @dataclass(frozen=True, eq=False)
 class LatticePrior:
     """frequency: [5, 99] log of the groups' shares in each crystal family, NEVER where there is none.
-    atomic_volumes: [119] by atomic number, angstrom^3."""
+    atomic_volumes: [3, 119] by kind of compound and atomic number, angstrom^3 (`formula_units`)."""
 
     layers: list[Layer]
     frequency: Floats

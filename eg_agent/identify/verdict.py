@@ -50,12 +50,14 @@ def judge(
     lookup: Lookup | None = None,
     cells: tuple[ProposedCell, ...] = (),
     no_cell: float | None = None,
+    formula_units: float | None = None,
 ) -> Judgement:
     """Verdict on a fused posterior.
 
     log_probability: [99] nats, fused. network: the posterior it started from. chosen: its prediction
     set, most probable first. lookup: what a library says, where one was asked. cells, no_cell: what indexing
-    proposed, where no cell was given, and the probability that none of it is right.
+    proposed, where no cell was given, and the probability that none of it is right. formula_units: in the
+    given cell, by its volume, where the composition told them.
     """
     order = ranking(log_probability)
     top = float(np.exp(log_probability[order[0]]))
@@ -96,6 +98,8 @@ def judge(
         reason += f"; out of distribution for the network{_novelty(network)}: only the fit counts"
     if network.composition:
         reason += f"; {_chemistry(network, int(order[0]) + 1)}"
+        if formula_units is not None:
+            reason += f", and that the cell holds {formula_units:.2g} of it, by volume"
     if lookup is not None and lookup.matches:
         reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:

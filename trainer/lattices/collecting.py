@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput
-from eg_agent.identify.formula_units import N_ELEMENTS, log_units
+from eg_agent.identify.formula_units import N_ELEMENTS, N_KINDS, kind_of, log_units
 from eg_agent.identify.lattice_shape import lattice_shape
 from eg_agent.symmetry import group
 from simulators import Crystal
@@ -26,6 +26,8 @@ from trainer.benchmark.simulated_samples import own_metric
 NOT_COMPUTED = 0.15
 #: So many cells' worth of an atom's volume being the usual one.
 HELD = 0.1
+#: Times that the volumes are fitted, what was far off left out.
+ROUNDS = 3
 #: Structures between two reports of progress.
 EVERY = 2000
 
@@ -34,7 +36,8 @@ EVERY = 2000
 class Lattices:
     """family: [n] place in `FAMILIES`; numbers: [n, 4] of `LatticeShape`; group: [n] 1-99; held_out: [n]
     whether the formula is kept from training; weight: [n] mean 1 over what is trained on. units: [n] log of
-    the formula units in the cell, nan where amounts are not whole, by atomic_volumes: [119] angstrom^3."""
+    the formula units in the cell, nan where amounts are not whole, by atomic_volumes: [3, 119]
+    angstrom^3."""
 
     family: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
@@ -93,10 +96,28 @@ def cell_contents(crystal: Crystal) -> npt.NDArray[np.float64]:
 def atomic_volumes(
     contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """[119] angstrom^3 an atom, by which cells with contents [n, 119] come nearest to their volumes [n], each
-    in proportion; an element that is hardly there has what atoms have on average. Never below 0."""
-    usual = float(np.median(volume / np.maximum(contents.sum(axis=1), 1e-9)))
-    held = np.sqrt(HELD) * np.eye(N_ELEMENTS) / usual
+    """[3, 119] angstrom^3 an atom in each kind of compound, by which cells with contents [n, 119] come nearest
+    to their volumes [n], each in proportion; an element that is hardly there has what atoms have on average.
+    Never below 0. Cells off by more than three deviations (frameworks, clathrates) are left out."""
+    kinds = np.array([kind_of(np.flatnonzero(row)) for row in contents])
+    found = np.full((N_KINDS, N_ELEMENTS), _usual(contents, volume))
+    for kind in range(N_KINDS):
+        own, kept = kinds == kind, np.ones(int((kinds == kind).sum()), dtype=bool)
+        if not own.any():
+            continue
+        for _ in range(ROUNDS):
+            found[kind] = _nearest(contents[own][kept], volume[own][kept])
+            error = np.log(volume[own] / np.maximum(contents[own] @ found[kind], 1e-9))
+            kept = np.abs(error) <= max(3.0 * 1.4826 * float(np.median(np.abs(error))), 1e-3)
+    return found
+
+
+def _usual(contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]) -> float:
+    return float(np.median(volume / np.maximum(contents.sum(axis=1), 1e-9)))
+
+
+def _nearest(contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    held = np.sqrt(HELD) * np.eye(N_ELEMENTS) / _usual(contents, volume)
     matrix = np.vstack([contents / volume[:, None], held])
     wanted = np.concatenate([np.ones(len(volume)), np.full(N_ELEMENTS, np.sqrt(HELD))])
     return nnls(matrix, wanted)[0]

@@ -10,8 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eg_agent.chemistry import Composition
+from eg_agent.identify import Identifier
 from eg_agent.identify.formula_units import log_units, whole_amounts
 from eg_agent.identify.lattice_prior import shipped
+from eg_agent.patterns import Radiation
+from simulators.measurement import simulate
+from simulators.textbook import textbook
 
 
 @given(
@@ -32,7 +36,7 @@ def test_mixed_crystals_and_bare_elements_have_none() -> None:
     assert whole_amounts(Composition.of_formula("Mg1.63Fe0.37SiO4")) is None
     assert whole_amounts(Composition.of_formula("Fe2O3").without_amounts()) is None
     assert whole_amounts(None) is None
-    assert math.isnan(log_units(100.0, None, np.full(119, 10.0)))
+    assert math.isnan(log_units(100.0, None, np.full((3, 119), 10.0)))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +47,32 @@ def test_mixed_crystals_and_bare_elements_have_none() -> None:
         ("Mg2SiO4", 290.0, 4),  # forsterite
         ("CaMgSi2O6", 438.6, 4),  # diopside
         ("Al2O3", 254.8, 6),  # corundum
+        ("NaCl", 179.4, 4),
+        ("TiO2", 62.4, 2),  # rutile
+        ("Fe3O4", 592.0, 8),  # magnetite
+        ("Cu", 47.2, 4),
+        ("PbS", 209.0, 4),
         ("C9H8O4", 852.0, 4),  # aspirin
     ],
 )
 def test_known_cells(formula: str, volume: float, units: int) -> None:
     found = math.exp(log_units(volume, Composition.of_formula(formula), shipped().atomic_volumes))
-    assert found == pytest.approx(units, rel=0.4)
+    assert found == pytest.approx(units, rel=0.15)
+
+
+def test_an_answer_says_how_many_units_it_counted_with() -> None:
+    """Forsterite, P b n m: four Mg2SiO4 in 290 cubic angstrom."""
+    crystal = next(c for c in textbook() if c.name == "forsterite")
+    grid = np.arange(10.0, 80.0, 0.02)
+    radiation = Radiation.anode("Cu")
+    pattern = simulate(crystal, radiation, grid, np.random.default_rng(3), peak_rate=3e4)
+    identifier = Identifier()
+    told = identifier.identify(pattern, crystal.cell, Composition.of_formula("Mg2SiO4"))
+    assert told.formula_units == pytest.approx(4.0, rel=0.15)
+    assert "and that the cell holds" in told.reason
+    alone = identifier.identify(pattern, crystal.cell)
+    assert alone.formula_units is None
+    assert "holds" not in alone.reason
+    # what has no whole amounts counts once, in the network's posterior
+    mixed = identifier.identify(pattern, crystal.cell, Composition.of_formula("Mg1.63Fe0.37SiO4"))
+    assert mixed.formula_units is None

@@ -30,7 +30,7 @@ def test_it_is_torchs_network() -> None:
     shape = lattice_shape(cell)
     assert shape is not None
     numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
-    volumes = np.full(119, 10.0)
+    volumes = np.full((3, 119), 10.0)
     # 239.3 cubic angstrom, 50 of them a formula unit
     assert np.exp(shape.log_volume) == pytest.approx(5.1**2 * 9.2)
     units = np.log([5.1**2 * 9.2 / 50.0])
