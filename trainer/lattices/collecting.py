@@ -98,9 +98,9 @@ def atomic_volumes(
 ) -> npt.NDArray[np.float64]:
     """[3, 119] angstrom^3 an atom in each kind of compound, by which cells come nearest to their volumes.
 
-    contents: [n, 119] atoms; volume: [n] angstrom^3; each cell counts in proportion. An element that is hardly
-    there has what atoms have on average. Never below 0. Cells off by more than three deviations (frameworks,
-    clathrates) are left out.
+    contents: [n, 119] atoms; volume: [n] angstrom^3; each cell counts in proportion. An element that is
+    hardly there has what atoms have on average. Never below 0. Cells off by more than three deviations
+    (frameworks, clathrates) are left out.
     """
     kinds = np.array([kind_of(np.flatnonzero(row)) for row in contents])
     found = np.full((N_KINDS, N_ELEMENTS), _usual(contents, volume))
