@@ -99,7 +99,7 @@ def judge(
     if network.composition:
         reason += f"; {_chemistry(network, int(order[0]) + 1)}"
         if formula_units is not None:
-            reason += f", and that the cell holds {formula_units:.2g} of it, by volume"
+            reason += f"; by volume the cell holds {formula_units:.2g} of it"
     if lookup is not None and lookup.matches:
         reason += f"; {_nearest(lookup)}"
     if verdict == "undecided" and len(chosen) > 1:

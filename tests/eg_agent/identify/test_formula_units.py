@@ -69,7 +69,7 @@ def test_an_answer_says_how_many_units_it_counted_with() -> None:
     identifier = Identifier()
     told = identifier.identify(pattern, crystal.cell, Composition.of_formula("Mg2SiO4"))
     assert told.formula_units == pytest.approx(4.0, rel=0.15)
-    assert "and that the cell holds" in told.reason
+    assert "by volume the cell holds" in told.reason
     alone = identifier.identify(pattern, crystal.cell)
     assert alone.formula_units is None
     assert "holds" not in alone.reason
