@@ -24,9 +24,9 @@ from simulators.structures import count_rows
 
 #: What the simulated samples are measured with.
 COPPER = Radiation.anode("Cu")
-#: Degrees that the goniometer reaches, and the agent's step. A point costs 0.2 s of moving (`COSTS`): with
-#: the same counts a degree, answers came later at 0.04 (docs/explanations/deciding.md).
-RANGE, STEP = (5.0, 90.0), 0.06
+#: Degrees that the goniometer reaches, and the agent's step. At 0.06, with the same counts a degree, first
+#: answers come sooner, but fits of narrow lines never stand (docs/explanations/deciding.md).
+RANGE, STEP = (5.0, 90.0), 0.04
 #: Counts a second at the highest peak, least and most, log-uniform.
 PeakRates = tuple[float, float]
 #: What the sample table says of the chemistry.
@@ -39,10 +39,10 @@ STAGE_TWO: PeakRates = (80.0, 8e4)
 CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
 LONGEST = 60.0
-#: Seconds a point of the first glance, no more than moving there takes; longer and shorter ones come to an
+#: Seconds a point of the first glance, half of what moving there takes; longer and shorter ones come to an
 #: answer later (docs/explanations/deciding.md). Up to which angle it looks, at all lines: with the first 40
 #: lines alone, one answer in seven at 0.95 was wrong.
-GLANCE, FIRST_END = 0.15, 60.0
+GLANCE, FIRST_END = 0.1, 60.0
 #: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
 LEAST_COUNTS = 300.0
 #: Seconds a sample may take in all: a shift.

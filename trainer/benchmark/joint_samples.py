@@ -44,7 +44,7 @@ MISFIT_EVERY = 3
 FLATTER = 0.85
 #: Seconds a point of a scan, and how many times longer than the first glance its lines are counted.
 SCAN, LONGER = (0.1, 20.0), (2.0, 2000.0)
-#: Step (degrees) and seconds a point of the first glance: finer and shorter than the bench's agent has.
+#: Step (degrees) and seconds a point of the first glance, whatever the deciding bench's agent has.
 STEP, GLANCE = 0.04, 0.1
 #: Samples whose crystals are drawn together, no formula twice.
 BLOCK = 60
