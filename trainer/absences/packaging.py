@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
 from trainer.absences.network import AbsenceModule
 from trainer.absences.store import A_FILE
 from trainer.absences.training import AbsenceTraining, Judged
+from trainer.small_networks import ship_as
 
 NAME = "absence_network"
 
@@ -27,9 +25,5 @@ def ship(
         "held_out": asdict(judged),
         "date": date,
     }
-    weights, card = out / f"{NAME}.safetensors", out / f"{NAME}.json"
-    part = weights.with_suffix(".part")
-    part.write_bytes(save(network.tensors()))
-    part.rename(weights)
-    card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    ship_as(NAME, network.tensors(), about, out)
     return about

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import save
-
 from trainer.lattices.training import Judged, LatticeModule, LatticeTraining
+from trainer.small_networks import ship_as
 
 NAME = "lattice_prior"
 
@@ -24,10 +22,5 @@ def ship(
         "held_out": asdict(judged),
         "date": date,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    weights, card = out / f"{NAME}.safetensors", out / f"{NAME}.json"
-    part = weights.with_suffix(".part")
-    part.write_bytes(save(network.tensors()))
-    part.rename(weights)
-    card.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    ship_as(NAME, network.tensors(), about, out)
     return about
