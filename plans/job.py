@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import bluesky.plan_stubs as bps
 from bluesky.utils import RunEngineControlException
@@ -14,6 +14,7 @@ from bluesky.utils import RunEngineControlException
 from eg_agent.decide.decision import Decision
 from eg_agent.decide.limits import MEASURING, Limits
 from eg_agent.decide.state import State
+from eg_agent.errors import BadInput
 from eg_agent.values import to_dict
 from plans.asking import AgentAnswer, Asks, wait_for
 from plans.devices import Diffractometer
@@ -50,6 +51,12 @@ class Job:
     #: What was known when the last decision on a sample was made, for the metadata of its run.
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.first_at not in get_args(FirstAt):
+            raise BadInput(
+                f"first_at is {self.first_at!r}: give {' or '.join(map(repr, get_args(FirstAt)))}."
+            )
+
     def lit(self) -> Plan:
         """Wavelength for the metadata, from the argument or from the device's own signals."""
         return lit(self.diffractometer, self.wavelength)
@@ -73,7 +80,11 @@ class Job:
         at, windows = "", ()
         if self.first_at == "lines":
             windows = self.agent.opening(name, lit or {}, self.two_theta, self.step)
-            at = " at the lines of its cell" if windows else ", everywhere: no cell of it is known"
+            at = (
+                " at the lines of its cell"
+                if windows
+                else ", everywhere: the agent has no cell of it that can be used"
+            )
         return Decision(
             decision_id=f"first-{self.shift}-{position}",
             action="count longer",

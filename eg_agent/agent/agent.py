@@ -325,10 +325,8 @@ class Agent:
         try:
             if "wavelength" in lit:
                 radiation = Radiation(float(lit["wavelength"]), lit.get("wavelength2") or None)
-            elif isinstance(self._radiation, Radiation):
-                radiation = self._radiation
             elif self._radiation is not None:
-                radiation = Radiation(float(self._radiation))
+                radiation = Radiation.of(self._radiation)
             else:
                 raise BadInput("no wavelength is known: put it in the run's metadata.")
             return opening(cell, radiation, two_theta, step, lines=EVERY_LINE)

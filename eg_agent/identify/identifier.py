@@ -121,7 +121,7 @@ class Identifier:
             )
         evidence, fused = weighed.evidence, weighed.fused
         units = None
-        if given is not None and not network.contradicts and joint.can_weigh(evidence):
+        if self._jointly(evidence, given) and not network.contradicts:
             units = joint.units_of(evidence.cell, composition)
         chosen = prediction_set(fused, constants.coverage)
         judgement = judge(
@@ -247,6 +247,10 @@ class Identifier:
             evidence = Evidence(status="not fitted", reason=reason)
         return evidence, evidence_posterior(evidence, self.settings, carried)
 
+    def _jointly(self, evidence: Evidence, cell: Cell | None) -> bool:
+        """Whether network and fit are weighed jointly (`joint`), not multiplied."""
+        return self.settings.fusion != "product" and cell is not None and joint.can_weigh(evidence)
+
     def _fused(
         self,
         network: Posterior,
@@ -261,7 +265,7 @@ class Identifier:
         known: [99] nats of the library's expert. composition: as it was told.
         """
         constants = self.settings
-        if constants.fusion == "product" or cell is None or not joint.can_weigh(evidence):
+        if cell is None or not self._jointly(evidence, cell):
             return fuse(network.log_probability, alone, constants, known)
         believed = None if network.contradicts else composition
         carried = groups_of_cell(cell)

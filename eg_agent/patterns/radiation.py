@@ -56,6 +56,11 @@ class Radiation:
         if not 0.0 <= self.ratio <= 1.0:
             raise BadInput(f"K-alpha2/K-alpha1 ratio {self.ratio:g} is not between 0 and 1.")
 
+    @classmethod
+    def of(cls, value: Radiation | float) -> Radiation:
+        """A radiation as it is, or the one of a wavelength in angstrom; BadInput for an impossible one."""
+        return value if isinstance(value, cls) else cls(float(value))  # type: ignore[arg-type]
+
     @property
     def wavelengths(self) -> tuple[float, ...]:
         """The wavelengths present, angstrom, K-alpha1 first."""

@@ -256,7 +256,7 @@ def radiation_of(run: RunData, default: Radiation | float | None = None) -> Radi
                 f"run {uid} says no wavelength: give it in angstrom, RE.md['wavelength'] = 0.4592, "
                 "RE(plan, wavelength=0.4592), or in the detector's configuration."
             )
-        return default if isinstance(default, Radiation) else Radiation(float(default))
+        return Radiation.of(default)
     neutron = "neutron" if str(kind).lower().startswith("neutron") else "x-ray"
     try:
         if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from bluesky.utils import FailedStatus, RunEngineInterrupted
 
 from eg_agent.agent import Agent
 from eg_agent.decide import Limits
+from eg_agent.errors import BadInput
 from eg_agent.records import DecisionRow, NoteRow, OutcomeRow, Policy, read_ledger, replay
 from plans import OutsideLimits, identify
 
@@ -301,3 +302,10 @@ def test_a_cell_that_cannot_be_used_costs_no_sample(engine, device, make, starts
     assert len(starts) == 1
     assert "everywhere" in starts[0]["eg_reason"]
     assert any(row.what == "no opening" and "0.1" in row.text for row in rows(agent, NoteRow))
+
+
+def test_an_unknown_first_scan_is_refused_before_anything_moves(engine, device, make, starts):
+    agent = make()
+    with pytest.raises(BadInput, match="'range' or 'lines'"):
+        engine(identify(device, agent, ["bright"], limits=LIMITS, first_at="line", **SCAN))
+    assert starts == []

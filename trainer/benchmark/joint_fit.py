@@ -81,8 +81,15 @@ def run(
         samples = JointSamples(structures, identifier, seed)
         return lambda index: {"looks": _looks(samples, index)}
 
-    entries = numbered_rows(out, count, prepare, minutes=minutes, progress=progress)
+    entries = numbered_rows(out, count, prepare, minutes=minutes, progress=progress, check=_usable)
     return [_row(look) for entry in entries for look in entry["looks"]]
+
+
+def _usable(entry: dict[str, Any]) -> None:
+    """BadInput for measurements of an older version: they lack what the weights are fitted to."""
+    for look in entry["looks"]:
+        if "cell" not in look or any(len(traits) != len(TRAITS) for traits in look["traits"]):
+            raise BadInput("--out holds measurements of an older version: give another folder.")
 
 
 def _looks(samples: JointSamples, index: int) -> list[dict[str, Any]]:
@@ -116,8 +123,6 @@ def _entry(look: Looked) -> dict[str, Any]:
 def _row(entry: dict[str, Any]) -> Row:
     arrays = {name: np.array(entry[name]) for name in ("said", "prior", "traits", "context", "product")}
     numbers = np.array(entry["numbers"], dtype=np.int64)
-    if "cell" not in entry:
-        raise BadInput("the rows are of an older version, without cells: give another --out.")
     arrays["lattice"] = of_cell(tuple(entry["cell"]))
     return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, **arrays)
 

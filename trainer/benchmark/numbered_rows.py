@@ -18,11 +18,13 @@ def numbered_rows(
     *,
     minutes: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    check: Callable[[dict[str, Any]], None] = lambda entry: None,
 ) -> list[dict[str, Any]]:
     """Entries of samples 0 to count - 1, each with its "index"; OUT/rows.jsonl keeps them.
 
     prepare: called once, when there is anything to make; gives what makes an entry of a number. A sample is
     one line, so that an interruption leaves no half of it behind. minutes: after which it stops.
+    check: raises BadInput for an entry of OUT that is of no use, before anything is made.
     Raises BadInput for a folder that cannot be used.
     """
     path = out / "rows.jsonl"
@@ -32,6 +34,8 @@ def numbered_rows(
         entries = [json.loads(line) for line in known if line.endswith("}")]
     except (OSError, json.JSONDecodeError) as error:
         raise BadInput(f"{out} cannot be used ({error}): give another --out.") from None
+    for entry in entries:
+        check(entry)
     done = {entry["index"] for entry in entries}
     missing = [index for index in range(count) if index not in done]
     if not missing:

@@ -26,6 +26,7 @@ def lattices(
     import torch
 
     from eg_agent.errors import BadInput
+    from simulators.structures import StructureFolder
     from trainer.lattices.collecting import lattices_of
     from trainer.lattices.packaging import ship
     from trainer.lattices.training import LatticeTraining, train
@@ -33,6 +34,8 @@ def lattices(
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: give a folder with --out.")
     torch.set_num_threads(1)  # layers this small lose more by waiting for one another than they win
+    StructureFolder(structures)  # an unusable folder is refused before anything is written
+    out.mkdir(parents=True, exist_ok=True)  # and a place that cannot be written before the work
     with bar("structures") as update:
         found = lattices_of(structures, update)
     training = LatticeTraining(passes=passes, seed=seed)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eg_agent.chemistry import Composition
-from eg_agent.identify import Identifier
+from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.formula_units import log_units, whole_amounts
 from eg_agent.identify.lattice_prior import shipped
 from eg_agent.patterns import Radiation
@@ -76,3 +76,6 @@ def test_an_answer_says_how_many_units_it_counted_with() -> None:
     # what has no whole amounts counts once, in the network's posterior
     mixed = identifier.identify(pattern, crystal.cell, Composition.of_formula("Mg1.63Fe0.37SiO4"))
     assert mixed.formula_units is None
+    # where network and fit are multiplied they count nowhere, and nobody says that they do
+    plain = Identifier(settings=IdentifySettings(fusion="product"))
+    assert plain.identify(pattern, crystal.cell, Composition.of_formula("Mg2SiO4")).formula_units is None

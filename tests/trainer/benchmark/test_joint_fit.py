@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from eg_agent.errors import BadInput
 from eg_agent.identify import joint
 from eg_agent.identify.fusion import normalise
 from eg_agent.verify.evidence import CandidateEvidence, Evidence
@@ -103,3 +104,15 @@ def test_what_is_shipped_says_where_it_comes_from(rows: list[Row]) -> None:
     assert set(found["weights"]) == {"traits", "network", "lattice", "prior", "misled", "context"}
     assert "40 simulated measurements (40 scan) of 20 formulas" in found["fitted_on"]
     json.dumps(found)
+
+
+def test_measurements_of_an_older_version_are_refused_before_any_is_made(tmp_path: Path) -> None:
+    whole = {"cell": [5.0, 5.0, 5.0, 90.0, 90.0, 90.0], "traits": [[0.0] * len(TRAITS)]}
+    for name, looks in (("cell", [{"traits": whole["traits"]}]), ("trait", [{**whole, "traits": [[0.0]]}])):
+        out = tmp_path / name
+        out.mkdir()
+        kept = json.dumps({"index": 0, "looks": looks}) + "\n"
+        (out / "rows.jsonl").write_text(kept)
+        with pytest.raises(BadInput, match="older version"):
+            run(tmp_path / "no structures", out, 2)
+        assert (out / "rows.jsonl").read_text() == kept
