@@ -4,7 +4,7 @@ Four formula units are what P 1 21/c 1 has of a molecule or an ion without symme
 with one is another matter than a face-centred one with four: the number goes with the group. Atoms take about
 the volumes that they have in the structures that the prior of lattices is trained on (`trainer.lattices`):
 other ones in oxides and fluorides than in sulphides and salts, and again in alloys. Half of all cells come
-out within 6 % of their number so, nine of ten within 20 %.
+out within 6 % of their number so, nine of ten within 21 %.
 
 Molecules pack less densely and are rare there: where there is carbon with hydrogen, each other atom takes
 18 cubic angstrom and hydrogen none (Kempster & Lipson, Acta Cryst. B28 (1972) 3674).

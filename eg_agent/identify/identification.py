@@ -154,7 +154,7 @@ class Identification:
         composition is known and does not contradict the pattern. It stands beside the answer: nothing of it
         counts in `log_probability`.
     formula_units: of the composition in the given cell, by the volume that its atoms take in known structures
-        (half of them within 6 %, nine of ten within 20 %); counts in `log_probability`, but for triclinic
+        (half of them within 6 %, nine of ten within 21 %); counts in `log_probability`, but for triclinic
         cells. None where the composition told no whole amounts, or network and fit are multiplied.
     measured: what the pattern covers and how long it was counted; None when it could not be read.
     seconds: wall-clock time that the answer took.
