@@ -23,7 +23,7 @@ from scipy.special import log_softmax
 
 from eg_agent.chemistry import Composition
 from eg_agent.identify.formula_units import log_units
-from eg_agent.identify.lattice_shape import features, lattice_shape
+from eg_agent.verify.lattice_shape import features, lattice_shape
 from eg_agent.verify.layers import Layer, layers_of, through
 from eg_agent.verify.metric import Cell
 
@@ -55,11 +55,15 @@ class LatticePrior:
         shape = lattice_shape(cell)
         if shape is None:
             return np.zeros(N_GROUPS)
-        numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
-        base = self.frequency[shape.family]
         units = np.array([log_units(math.exp(shape.log_volume), composition, self.atomic_volumes)])
-        said = through(self.layers, features(np.array([shape.family]), numbers, units))[0]
-        ratio = log_softmax(said + base) - log_softmax(base)
+        return self.of_shapes(np.array([shape.family]), shape.numbers[None], units)[0]
+
+    def of_shapes(self, family: npt.NDArray[np.int64], numbers: Floats, units: Floats) -> Floats:
+        """[n, 99] nats, of lattices with families [n], numbers [n, 4] (`LatticeShape`) and logs of formula
+        units [n], nan where they are not known."""
+        base = self.frequency[family]
+        said = through(self.layers, features(family, numbers, units))
+        ratio = log_softmax(said + base, axis=1) - log_softmax(base, axis=1)
         return np.where(base > 0.5 * NEVER, np.clip(ratio, -MOST, MOST), 0.0)
 
 

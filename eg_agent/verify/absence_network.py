@@ -6,9 +6,10 @@ line's intensity and error (`line_features`), adds up what a candidate forbids a
 every zone and elsewhere (`line_kinds`), and gives a log-likelihood of the candidate. It was trained on line
 intensities calculated from structures (`trainer.absences`), never on measured ones. docs/decisions/0020.
 
+    lattice: shape of the lattice -> a vector that goes with all that follows
     psi: features and class of a line -> two vectors, one for a line that is forbidden, one for an allowed one
     rho: sums over the lines of a kind, forbidden and allowed -> a vector; summed over the kinds
-    out: that and the sums over all lines -> score
+    out: that, the sums over all lines and the candidate's group -> score
 """
 
 from __future__ import annotations
@@ -21,30 +22,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.verify.lattice_shape import shape_features
 from eg_agent.verify.layers import Layer, layers_of, through
 from eg_agent.verify.line_features import LineFeatures
 from eg_agent.verify.line_kinds import CLASSES, N_KINDS
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 WEIGHTS = Path(__file__).with_name("absence_network.safetensors")
 #: Layers of the three parts.
-PARTS = {"psi": 3, "rho": 2, "out": 3}
+PARTS = {"lattice": 2, "psi": 3, "rho": 2, "out": 3}
 
 
 @dataclass(frozen=True, eq=False)
 class AbsenceNetwork:
-    """classes: [N_CLASSES, e] what a class of kinds is taken for; layers: weights [out, in] and biases
-    [out] of each part, SiLU between them."""
+    """classes: [N_CLASSES, e] what a class of kinds is taken for; groups: [100, f] what a group is taken for,
+    by number; layers: weights [out, in] and biases [out] of each part, SiLU between them."""
 
     classes: Floats
+    groups: Floats
     layers: dict[str, list[Layer]]
 
-    def score(self, lines: LineFeatures, forbidden: Mask) -> Floats:
-        """[c] log-likelihoods up to a constant, nats, of candidates that forbid lines [c, k]."""
+    def score(self, lines: LineFeatures, forbidden: Mask, groups: Ints) -> Floats:
+        """[c] log-likelihoods up to a constant, nats, of candidates that forbid lines [c, k], with numbers
+        of groups [c]."""
         kind_of_class = self.classes[CLASSES[lines.family]]
-        said = through(self.layers["psi"], np.hstack([lines.values, kind_of_class[lines.kinds]]))
+        shape = shape_features(np.array([lines.family]), lines.shape[None])
+        lattice = through(self.layers["lattice"], shape)[0]
+        of_lines = np.broadcast_to(lattice, (len(lines.values), lattice.size))
+        said = through(self.layers["psi"], np.hstack([lines.values, kind_of_class[lines.kinds], of_lines]))
         ones = np.ones((len(said), 1))
         half = said.shape[1] // 2
         of_kind = np.eye(N_KINDS)[lines.kinds]
@@ -58,10 +66,13 @@ class AbsenceNetwork:
         on = ((1.0 - mask) @ by_kind(said[:, half:])).reshape(-1, N_KINDS, half + 1)
         there = (off[..., -1] + on[..., -1]) > 0.5
         kind = np.broadcast_to(kind_of_class, (len(mask), *kind_of_class.shape))
-        each = through(self.layers["rho"], np.concatenate([summed(off, on), kind], axis=-1))
+        around = np.broadcast_to(lattice, (*kind.shape[:2], lattice.size))
+        each = through(self.layers["rho"], np.concatenate([summed(off, on), kind, around], axis=-1))
         inside = (each * there[..., None]).sum(axis=1)
         total = summed(off.sum(axis=1), on.sum(axis=1))
-        return through(self.layers["out"], np.concatenate([inside, total], axis=-1))[..., 0]
+        around = np.broadcast_to(lattice, (len(mask), lattice.size))
+        last = np.concatenate([inside, total, around, self.groups[groups]], axis=-1)
+        return through(self.layers["out"], last)[..., 0]
 
 
 def summed(off: Floats, on: Floats) -> Floats:
@@ -78,9 +89,10 @@ def summed(off: Floats, on: Floats) -> Floats:
 
 
 def network_of(tensors: dict[str, Any]) -> AbsenceNetwork:
-    """The network of named arrays: "classes", and "psi.0.weight", "psi.0.bias" and so on."""
+    """The network of named arrays: "classes", "groups", and "psi.0.weight", "psi.0.bias" and so on."""
     layers = {part: layers_of(tensors, part, count) for part, count in PARTS.items()}
-    return AbsenceNetwork(np.asarray(tensors["classes"], dtype=np.float64), layers)
+    classes, groups = (np.asarray(tensors[name], dtype=np.float64) for name in ("classes", "groups"))
+    return AbsenceNetwork(classes, groups, layers)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy.typing as npt
 
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.verify import wilson
+from eg_agent.verify.lattice_shape import lattice_shape
 from eg_agent.verify.likelihood import Likelihood
-from eg_agent.verify.line_kinds import FAMILIES, kinds_of
-from eg_agent.verify.metric import MetricSystem
+from eg_agent.verify.line_kinds import N_PARITIES, kinds_of, parities_of
+from eg_agent.verify.metric import Cell, MetricSystem
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -20,24 +22,32 @@ Ints = npt.NDArray[np.int64]
 #: signed logarithm and cut at 4; log of intensity (at least its standard error) over what is expected, and
 #: over the strongest; log of its standard error over the strongest; log of what overlap leaves of what is
 #: known of it; log of the reflections that are blended in it; log of the share of its variance that is
-#: counting noise.
+#: counting noise; log of the cube root of the cell's volume over its d; then `parities_of`.
 FEATURES = (
     "error", "standing", "cut", "intensity", "of_strongest", "error_of_strongest", "apart", "blended",
-    "counting",
+    "counting", "place", *(f"parity {i}" for i in range(N_PARITIES)),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class LineFeatures:
-    """values: [k, 9] in the order of `FEATURES`; kinds: [k] (`line_kinds`); family: place in FAMILIES."""
+    """values: [k, 15] in the order of `FEATURES`; kinds: [k] (`line_kinds`); family: place in FAMILIES;
+    shape: [4] numbers of the lattice (`LatticeShape`)."""
 
     values: Floats
     kinds: Ints
     family: int
+    shape: Floats
 
 
-def line_features(likelihood: Likelihood, system: MetricSystem, radiation: Radiation) -> LineFeatures:
-    """What the absence network reads of a likelihood; no triclinic one, which leaves nothing to tell."""
+def line_features(
+    likelihood: Likelihood, cell: Cell, system: MetricSystem, radiation: Radiation
+) -> LineFeatures:
+    """What the absence network reads of a likelihood; cell: angstrom and degrees, refined. Raises ValueError
+    for a triclinic one, which leaves nothing to tell."""
+    shape = lattice_shape(cell)
+    if shape is None:
+        raise ValueError("a triclinic lattice has no features.")
     lines = likelihood.lines
     at = np.interp(likelihood.two_theta, likelihood.problem.data.grid, likelihood.inflation)
     precision = np.diag(likelihood.precision)
@@ -50,9 +60,11 @@ def line_features(likelihood: Likelihood, system: MetricSystem, radiation: Radia
         precision=precision,
         reflections=lines.multiplicity,
         counting=1.0 / np.maximum(at, 1.0),
+        volume=math.exp(shape.log_volume),
+        parities=parities_of(lines.representative, system),
     )
     kinds = kinds_of(lines.representative, system)
-    return LineFeatures(values, kinds, FAMILIES.index(system.name))
+    return LineFeatures(values, kinds, shape.family, shape.numbers)
 
 
 def features_of(
@@ -65,12 +77,15 @@ def features_of(
     precision: Floats,
     reflections: Floats,
     counting: Floats,
+    volume: float,
+    parities: Floats,
 ) -> Floats:
-    """[k, 9] in the order of `FEATURES`.
+    """[k, 15] in the order of `FEATURES`.
 
     two_theta: [k] degrees; wavelength: angstrom. intensity: [k] unconstrained, with standard errors sigma;
     precision: [k] inverse variance of each line if it stood alone. reflections: [k] in a line, both of each
-    Friedel pair. counting: [k] share of the variance that is counting noise.
+    Friedel pair. counting: [k] share of the variance that is counting noise. volume: of the conventional
+    cell, angstrom^3; parities: [k, 5] (`parities_of`).
     """
     at = np.nan_to_num(two_theta, nan=170.0)
     sigma = np.maximum(sigma, 1e-12)
@@ -93,6 +108,8 @@ def features_of(
             0.5 * np.log(np.clip(apart, 1e-4, 1.0)),
             np.log(np.maximum(0.5 * reflections, 1.0)),
             np.log(np.clip(counting, 1e-3, 1.0)),
+            np.log(2.0 * np.sqrt(s2)) + math.log(volume) / 3.0,
+            *parities.T,
         ],
         axis=1,
     )

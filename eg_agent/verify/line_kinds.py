@@ -9,11 +9,14 @@ from eg_agent.verify.lines import dimensions
 from eg_agent.verify.metric import MetricSystem
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 #: Kinds of a crystal family: 0-2 axes, 3-5 zones, 6 general indices.
 N_KINDS, ZONES, GENERAL = 7, 3, 6
 #: Crystal families of lattices that leave something to tell, in the order of `traits.CONTEXT`.
 FAMILIES = ("monoclinic", "orthorhombic", "tetragonal", "hexagonal", "cubic")
+#: Numbers that `parities_of` gives.
+N_PARITIES = 5
 
 
 def _classes() -> Ints:
@@ -58,3 +61,29 @@ def kinds_of(hkl: Ints, system: MetricSystem) -> Ints:
     kinds[axis] = np.where((h + k)[axis] == 0, 2, np.where(straight[axis], 0, 1))
     kinds[zone] = np.where(along[zone] == 0, ZONES + 2, np.where(straight[zone], ZONES, ZONES + 1))
     return kinds
+
+
+def parities_of(hkl: Ints, system: MetricSystem) -> Floats:
+    """[k, 5] ones where reflections [k, 3] belong to a sublattice, whatever the axes are called.
+
+    Monoclinic: index of the unique axis even, both others even. Orthorhombic and cubic: none, one, two, three
+    indices even. Tetragonal: h + k even, l even, h and k even, l a multiple of 4. Hexagonal: h - k a multiple
+    of 3, l even, h and k even, l a multiple of 3, allowed by a rhombohedral lattice (either way round).
+    """
+    found = np.zeros((len(hkl), N_PARITIES))
+    even = hkl % 2 == 0
+    h, k, along = hkl.T
+    if system.name == "monoclinic":
+        unique = 1 if system.unique_axis is None else system.unique_axis
+        columns = [even[:, unique], np.delete(even, unique, axis=1).all(axis=1)]
+    elif system.name in ("orthorhombic", "cubic"):
+        count = even.sum(axis=1)
+        columns = [count == number for number in range(4)]
+    elif system.name == "tetragonal":
+        columns = [(h + k) % 2 == 0, even[:, 2], even[:, 0] & even[:, 1], along % 4 == 0]
+    else:
+        rhombohedral = ((k - h + along) % 3 == 0) | ((h - k + along) % 3 == 0)
+        columns = [(h - k) % 3 == 0, even[:, 2], even[:, 0] & even[:, 1], along % 3 == 0, rhombohedral]
+    for place, column in enumerate(columns):
+        found[:, place] = column
+    return found

@@ -176,7 +176,7 @@ def _verified(
     likelihood = marginal_likelihood(fit)
     weighed = candidates_on(likelihood.lines, chosen, system)
     scores = score(likelihood, weighed, pattern.radiation)
-    learned = learned_scores(likelihood, weighed, system, pattern.radiation)
+    learned = learned_scores(likelihood, weighed, refined, system, pattern.radiation)
     found = _summary(likelihood, weighed, scores, learned, fit, settings)
     context = context_of(likelihood, quality.rwp / quality.rexp, quality.rwp, system.primitive)
     lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)
@@ -197,14 +197,19 @@ def _verified(
 
 
 def learned_scores(
-    likelihood: Likelihood, candidates: list[Candidate], system: MetricSystem, radiation: Radiation
+    likelihood: Likelihood,
+    candidates: list[Candidate],
+    cell: Cell,
+    system: MetricSystem,
+    radiation: Radiation,
 ) -> Floats:
     """[c] log-likelihoods of candidates by the absence network; all alike in a triclinic lattice, where there
     is nothing to tell."""
     if system.name == "triclinic":
         return np.zeros(len(candidates))
     forbidden = np.stack([c.allowed == 0 for c in candidates])
-    return shipped().score(line_features(likelihood, system, radiation), forbidden)
+    groups = np.array([c.setting.group for c in candidates])
+    return shipped().score(line_features(likelihood, cell, system, radiation), forbidden, groups)
 
 
 def _failure(quality: Quality, fit: Fit, settings: VerifySettings) -> str | None:

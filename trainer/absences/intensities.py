@@ -23,9 +23,10 @@ from eg_agent.patterns import Radiation
 from eg_agent.patterns.radiation import CU_KALPHA1
 from eg_agent.verify import wilson
 from eg_agent.verify.candidates import candidate_settings, candidates_on
+from eg_agent.verify.lattice_shape import lattice_shape
 from eg_agent.verify.likelihood import BLEND, local_misfit
 from eg_agent.verify.line_features import features_of
-from eg_agent.verify.line_kinds import FAMILIES, kinds_of
+from eg_agent.verify.line_kinds import FAMILIES, kinds_of, parities_of
 from eg_agent.verify.lines import Lines, blended, lattice_lines, merge
 from eg_agent.verify.metric import Cell, MetricSystem, metric_system, reciprocal, symmetrized
 from simulators import Crystal
@@ -66,13 +67,14 @@ WINDOWED, CHOSEN, LONGER = 0.4, (0.03, 0.1, 0.3), 30.0
 class LineSample:
     """Lines of one measurement and the candidates of its lattice.
 
-    values: [k, 9] and kinds: [k] as `LineFeatures`; forbidden: bool [c, k]; groups: [c] of the candidates;
-    group: the true one. held_out: whether its formula is kept from training.
+    values: [k, 15], kinds: [k] and shape: [4] as `LineFeatures`; forbidden: bool [c, k]; groups: [c] of the
+    candidates; group: the true one. held_out: whether its formula is kept from training.
     """
 
     values: Floats
     kinds: Ints
     family: int
+    shape: Floats
     forbidden: npt.NDArray[np.bool_]
     groups: Ints
     group: int
@@ -91,6 +93,17 @@ class _Optics:
         return self.fwhm * np.sqrt(1.0 + self.growth * np.tan(np.radians(0.5 * two_theta)) ** 2)
 
 
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """Of lines [k]: intensities of either sign with their standard errors, diagonal of the precision, share
+    of the variance that is counting noise."""
+
+    intensity: Floats
+    sigma: Floats
+    precision: Floats
+    counting: Floats
+
+
 def line_sample(
     crystal: Crystal, foreign: Crystal | None, rng: Rng, *, rough: bool = False
 ) -> LineSample | None:
@@ -100,6 +113,8 @@ def line_sample(
     if system.name not in FAMILIES:
         return None
     cell = symmetrized(crystal.cell, system)
+    shape = lattice_shape(cell)
+    assert shape is not None
     median, sigma, least, most = WIDTH
     optics = _Optics(
         float(np.clip(median * math.exp(sigma * rng.standard_normal()), least, most)),
@@ -125,12 +140,26 @@ def line_sample(
             at = np.append(at, other[0])
             area = np.append(area, other[1] / (other[1] / optics.width(other[0])).max() * height)
     off = float(rng.choice(ROUGH_MISFITS if rough else MISFITS))
-    values = _measured(lines, two_theta, (start, end), (at, area), off, optics, rng)
+    found = _measured(lines, two_theta, (start, end), (at, area), off, optics, rng)
+    volume, parities = math.exp(shape.log_volume), parities_of(lines.representative, system)
+    values = features_of(
+        two_theta=two_theta,
+        wavelength=CU_KALPHA1,
+        radiation=COPPER,
+        intensity=found.intensity,
+        sigma=found.sigma,
+        precision=found.precision,
+        reflections=lines.multiplicity,
+        counting=found.counting,
+        volume=volume,
+        parities=parities,
+    )
     candidates = candidates_on(lines, candidate_settings(system, None), system)
     return LineSample(
         values,
         kinds_of(lines.representative, system),
-        FAMILIES.index(system.name),
+        shape.family,
+        shape.numbers,
         np.stack([c.allowed == 0 for c in candidates]),
         np.array([c.setting.group for c in candidates]),
         crystal.group,
@@ -206,8 +235,8 @@ def _measured(
     off: float,
     optics: _Optics,
     rng: Rng,
-) -> Floats:
-    """[k, 9] features of lines that were counted and fitted; off: by which shapes are not the fit's."""
+) -> _Fitted:
+    """Lines that were counted and fitted; off: by which shapes are not the fit's."""
     step = optics.fwhm / POINTS
     grid = np.arange(ends[0] - 0.5, ends[1] + 0.5, step)
     at, area = peaks
@@ -234,16 +263,7 @@ def _measured(
     residual = y - matrix @ np.maximum(intensity, 0.0)
     inflated = local_misfit(residual / np.sqrt(variance), float(POINTS), len(lines), times)
     intensity, sigma, precision = _solved(matrix, y, variance * inflated)
-    return features_of(
-        two_theta=two_theta,
-        wavelength=CU_KALPHA1,
-        radiation=COPPER,
-        intensity=intensity,
-        sigma=sigma,
-        precision=precision,
-        reflections=lines.multiplicity,
-        counting=1.0 / np.interp(two_theta, grid, inflated),
-    )
+    return _Fitted(intensity, sigma, precision, 1.0 / np.interp(two_theta, grid, inflated))
 
 
 def profile(grid: Floats, at: Floats, width: Floats, lorentz: float, reach: float) -> sparse.csr_matrix:

@@ -11,12 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from eg_agent.verify.absence_network import PARTS
+from eg_agent.verify.lattice_shape import N_SHAPE, shape_features
 from eg_agent.verify.line_features import FEATURES
 from eg_agent.verify.line_kinds import CLASSES, N_CLASSES, N_KINDS
 from trainer.absences.intensities import LineSample
+from trainer.lattices.training import off
 
-#: Numbers that stand for a class of kinds.
-EMBEDDED = 8
+#: Numbers that stand for a class of kinds, for a lattice and for a group.
+EMBEDDED, LATTICE, GROUP = 8, 16, 8
+#: Relative error of lengths that lattices are given in training.
+CELL_ERROR = 5e-3
+#: Hidden width between a lattice's features and those.
+SHAPE_HIDDEN = 48
 #: One more than the highest group number.
 NUMBERS = 100
 NEVER = -1e9
@@ -34,20 +41,21 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """Samples as tensors, padded: values [b, k, 9], kinds [b, k], there [b, k], family [b], forbidden
-    [b, c, k], groups [b, c] (0: no candidate), group [b]."""
+    """Samples as tensors, padded: values [b, k, 15], kinds [b, k], there [b, k], family [b], shape
+    [b, N_SHAPE], forbidden [b, c, k], groups [b, c] (0: no candidate), group [b]."""
 
     values: Tensor
     kinds: Tensor
     there: Tensor
     family: Tensor
+    shape: Tensor
     forbidden: Tensor
     groups: Tensor
     group: Tensor
 
 
-def padded(samples: Sequence[LineSample]) -> Lines:
-    """Samples side by side."""
+def padded(samples: Sequence[LineSample], rng: np.random.Generator | None = None) -> Lines:
+    """Samples side by side; rng: for lattices a little off (`CELL_ERROR`), so that none is known by heart."""
     count = len(samples)
     k, c = max(len(s.kinds) for s in samples), max(len(s.groups) for s in samples)
     values = np.zeros((count, k, len(FEATURES)), dtype=np.float32)
@@ -58,7 +66,11 @@ def padded(samples: Sequence[LineSample]) -> Lines:
         values[i, :lines], kinds[i, :lines], there[i, :lines] = s.values, s.kinds, 1.0
         groups[i, :candidates], forbidden[i, :candidates, :lines] = s.groups, s.forbidden
     family, group = np.array([s.family for s in samples]), np.array([s.group for s in samples])
-    arrays = (values, kinds, there, family, forbidden, groups, group)
+    numbers = np.array([s.shape for s in samples], dtype=np.float64)
+    if rng is not None:
+        numbers = off(family, numbers, CELL_ERROR, rng)
+    shape = shape_features(family, numbers).astype(np.float32)
+    arrays = (values, kinds, there, family, shape, forbidden, groups, group)
     return Lines(*(torch.from_numpy(a) for a in arrays))
 
 
@@ -72,15 +84,19 @@ class AbsenceModule(nn.Module):
         self.size = size = size or Size()
         self.classes = nn.Embedding(N_CLASSES, EMBEDDED)
         self.register_buffer("table", torch.from_numpy(CLASSES), persistent=False)
+        self.groups = nn.Embedding(NUMBERS, GROUP)
         of_sums = 4 * size.line + 4
-        self.psi = _layers(len(FEATURES) + EMBEDDED, size.hidden, size.hidden, 2 * size.line)
-        self.rho = _layers(of_sums + EMBEDDED, size.kind, size.inside)
-        self.out = _layers(size.inside + of_sums, 64, 32, 1)
+        self.lattice = _layers(N_SHAPE, SHAPE_HIDDEN, LATTICE)
+        self.psi = _layers(len(FEATURES) + EMBEDDED + LATTICE, size.hidden, size.hidden, 2 * size.line)
+        self.rho = _layers(of_sums + EMBEDDED + LATTICE, size.kind, size.inside)
+        self.out = _layers(size.inside + of_sums + LATTICE + GROUP, 64, 32, 1)
 
     def forward(self, of: Lines) -> Tensor:
         class_of_kind = self.table[of.family]
         own = self.classes(torch.gather(class_of_kind, 1, of.kinds))
-        said = self.psi(torch.cat([of.values, own], 2)) * of.there[..., None]
+        lattice = self.lattice(of.shape)
+        of_lines = lattice[:, None].expand(*own.shape[:2], LATTICE)
+        said = self.psi(torch.cat([of.values, own, of_lines], 2)) * of.there[..., None]
         place = one_hot(of.kinds, N_KINDS).float() * of.there[..., None]
         width = self.size.line
         off = self._by_kind(said[..., :width], place)
@@ -90,10 +106,12 @@ class AbsenceModule(nn.Module):
         every_on = on.sum(1)[:, None]
         summed_on = (every_on - of.forbidden @ on).reshape(shape)
         kind = self.classes(class_of_kind)[:, None].expand(*shape[:3], EMBEDDED)
-        each = self.rho(torch.cat([_summed(summed_off, summed_on), kind], -1))
+        around = lattice[:, None, None].expand(*shape[:3], LATTICE)
+        each = self.rho(torch.cat([_summed(summed_off, summed_on), kind, around], -1))
         there = (summed_off[..., -1:] + summed_on[..., -1:]) > 0.5
         total = _summed(summed_off.sum(2), summed_on.sum(2))
-        return self.out(torch.cat([(each * there).sum(2), total], -1))[..., 0]
+        last = [(each * there).sum(2), total, around[:, :, 0], self.groups(of.groups)]
+        return self.out(torch.cat(last, -1))[..., 0]
 
     @staticmethod
     def _by_kind(values: Tensor, place: Tensor) -> Tensor:
@@ -103,8 +121,8 @@ class AbsenceModule(nn.Module):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights by the names that `eg_agent.verify.absence_network.network_of` reads."""
-        found = {"classes": self.classes.weight}
-        for part in ("psi", "rho", "out"):
+        found = {"classes": self.classes.weight, "groups": self.groups.weight}
+        for part in PARTS:
             linear = [layer for layer in getattr(self, part) if isinstance(layer, nn.Linear)]
             for place, layer in enumerate(linear):
                 found |= {f"{part}.{place}.weight": layer.weight, f"{part}.{place}.bias": layer.bias}

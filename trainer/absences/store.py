@@ -16,6 +16,9 @@ from eg_agent.symmetry import group
 from eg_agent.verify.likelihood import BLEND
 from simulators import Crystal
 from simulators.corpus import held_out
+from simulators.crystal import DEFAULT_B_ISO
+from simulators.perturbation import Perturbation, perturbed
+from simulators.preparation import MOLECULAR_SPACE_GROUPS, confirmed_random_crystal
 from simulators.structures import StructureFolder
 from trainer.absences import intensities
 from trainer.absences.intensities import LineSample, line_sample
@@ -27,10 +30,27 @@ A_FILE, ATTEMPTS = 2000, 40
 NOT_COMPUTED = 0.15
 #: Of so many samples in a row, the first so many are clean, the others rough.
 EVERY = (3, 5)
+#: Samples of structures as they are: each is drawn some three times. All further ones are of copies, which
+#: have its symmetry, but other elements, sites and cells (`simulators.perturbation`).
+AS_THEY_ARE = 260_000
+#: Copies: sites hardly moved, because how near nature comes to a higher symmetry is what is to be learned.
+COPIES = Perturbation(
+    strain=0.01,
+    displacement=0.02,
+    substitution=0.5,
+    radius_ratio=1.25,
+    vacancies=0.0,
+    b_median=DEFAULT_B_ISO,
+    b_sigma=0.0,
+)
+#: From here on, one sample in so many is of a random molecular crystal (groups as in the CSD), which hides
+#: next to nothing: its molecules are in general places.
+MOLECULAR_FROM, MOLECULAR_EVERY = 300_000, 3
 #: What the samples depend on beside the seed, kept with them.
 RECIPE = (
     f"blend {BLEND}, counts {intensities.COUNTS}, lines {intensities.MOST_LINES}, "
-    f"widths {intensities.WIDTH}, {EVERY[0]} of {EVERY[1]} clean"
+    f"widths {intensities.WIDTH}, {EVERY[0]} of {EVERY[1]} clean, copies from {AS_THEY_ARE}, "
+    f"one of {MOLECULAR_EVERY} molecular from {MOLECULAR_FROM}"
 )
 
 
@@ -47,7 +67,9 @@ class LineSamples:
         rng = np.random.default_rng([self._seed, 0xAB5, index])
         foreign: Crystal | None = None
         for _ in range(ATTEMPTS):
-            crystal = self._folder.crystal(self._number(rng))
+            crystal = self._crystal(index, rng)
+            if crystal is None:
+                continue
             usable = group(crystal.group).crystal_system != "triclinic" and max(crystal.cell[:3]) <= LONGEST
             if usable and own_metric(crystal):
                 sample = line_sample(crystal, foreign, rng, rough=index % EVERY[1] >= EVERY[0])
@@ -58,11 +80,35 @@ class LineSamples:
             f"none of {ATTEMPTS} structures in a row has lines to tell groups by: check the structures."
         )
 
+    def _crystal(self, index: int, rng: np.random.Generator) -> Crystal | None:
+        if index >= MOLECULAR_FROM and index % MOLECULAR_EVERY == MOLECULAR_EVERY - 1:
+            return molecular(rng)
+        crystal = self._folder.crystal(self._number(rng))
+        return crystal if index < AS_THEY_ARE else copied(crystal, rng)
+
     def _number(self, rng: np.random.Generator) -> int:
         further = len(self._folder) - self._computed
         if self._computed and not (further and rng.random() < NOT_COMPUTED):
             return int(rng.integers(self._computed))
         return self._computed + int(rng.integers(further))
+
+
+def molecular(rng: np.random.Generator) -> Crystal | None:
+    """A random molecular crystal, not triclinic; None where its molecules find no place."""
+    numbers = [number for number in MOLECULAR_SPACE_GROUPS if number > 2]
+    share = np.array([MOLECULAR_SPACE_GROUPS[number] for number in numbers])
+    try:
+        return confirmed_random_crystal(int(rng.choice(numbers, p=share / share.sum())), rng, "molecular")
+    except BadInput:
+        return None
+
+
+def copied(crystal: Crystal, rng: np.random.Generator) -> Crystal:
+    """A copy of a crystal; itself where it, or the copy, is held out or has another metric than its group."""
+    if held_out(crystal.formula) or not own_metric(crystal):
+        return crystal
+    copy = perturbed(crystal, rng, COPIES)
+    return crystal if held_out(copy.formula) or not own_metric(copy) else copy
 
 
 def make(
@@ -116,6 +162,7 @@ def write(path: Path, samples: Sequence[LineSample]) -> None:
         candidates=np.array([len(s.groups) for s in samples], dtype=np.int32),
         forbidden=np.concatenate([np.packbits(s.forbidden.ravel()) for s in samples]),
         family=np.array([s.family for s in samples], dtype=np.int8),
+        shape=np.array([s.shape for s in samples], dtype=np.float32),
         group=np.array([s.group for s in samples], dtype=np.int8),
         held_out=np.array([s.held_out for s in samples]),
     )
@@ -146,6 +193,7 @@ def _samples(arrays: dict[str, np.ndarray]) -> list[LineSample]:
             values[i],
             kinds[i],
             int(arrays["family"][i]),
+            arrays["shape"][i],
             np.unpackbits(bits[i], count=int(lines[i] * candidates[i])).reshape(candidates[i], lines[i]) > 0,
             groups[i],
             int(arrays["group"][i]),

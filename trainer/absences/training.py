@@ -1,7 +1,8 @@
 """Train the absence network: the group of each sample, among those that its lattice can have.
 
-The chance of a group is its frequency among the training samples times the mean likelihood of its settings
-(`group_likelihoods`); what is kept is the likelihood alone.
+The chance of a group is its frequency among the training samples, times what the shape of the lattice says
+of it (`eg_agent.identify.lattice_prior`), times the mean likelihood of its settings (`group_likelihoods`);
+what is kept is the likelihood alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from eg_agent.errors import BadInput
+from eg_agent.identify.lattice_prior import shipped
 from trainer.absences.intensities import LineSample
 from trainer.absences.network import NEVER, NUMBERS, AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.store import RECIPE
@@ -51,7 +53,7 @@ class AbsenceTraining:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """On samples that training never saw: -ln p of the true group in nats, how often it is first, how often
-    one has 0.95 and is right then; nothing: -ln p of the frequencies alone."""
+    one has 0.95 and is right then; nothing: -ln p of frequencies and lattice, without a line."""
 
     samples: int
     nll: float
@@ -91,7 +93,8 @@ def train(
             break
         if step < done:
             continue
-        log_p = posterior(network, padded(batch), prior)
+        noise = np.random.default_rng([training.seed, 0x0FF, step])
+        log_p = posterior(network, padded(batch, noise), known(batch, prior))
         truth = torch.tensor([s.group for s in batch])
         loss = -log_p.gather(1, truth[:, None]).mean()
         optimiser.zero_grad()
@@ -114,8 +117,16 @@ def log_prior(samples: Sequence[LineSample]) -> Tensor:
     return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
 
+def known(samples: Sequence[LineSample], prior: Tensor) -> Tensor:
+    """[b, 100] log-probabilities, up to a constant, of groups before a line is seen: their frequencies [100],
+    and what the package's lattice prior says of each sample's lattice."""
+    family, shape = np.array([s.family for s in samples]), np.array([s.shape for s in samples])
+    of_lattice = shipped().of_shapes(family, shape.astype(np.float64), np.full(len(samples), np.nan))
+    return prior + torch.tensor(np.pad(of_lattice, ((0, 0), (1, 0))), dtype=torch.float32)
+
+
 def posterior(network: AbsenceModule, of: Lines, prior: Tensor) -> Tensor:
-    """[b, 100] log-probabilities of the groups that a sample's lattice can have."""
+    """[b, 100] log-probabilities of the groups that a sample's lattice can have; prior: [b, 100]."""
     likelihood = group_likelihoods(network(of), of.groups)
     return torch.log_softmax(torch.where(likelihood > NEVER, likelihood + prior, likelihood), 1)
 
@@ -145,10 +156,10 @@ def judged(network: AbsenceModule, samples: Sequence[LineSample], prior: Tensor,
     own, first, sure, nothing = [], [], [], []
     for start in range(0, len(ordered), at_once):
         part = ordered[start : start + at_once]
-        of = padded(part)
-        log_p = posterior(network, of, prior)
+        of, before = padded(part), known(part, prior)
+        log_p = posterior(network, of, before)
         there = group_likelihoods(torch.zeros(of.groups.shape), of.groups) > NEVER
-        plain = torch.log_softmax(torch.where(there, prior.expand(len(part), -1), torch.tensor(NEVER)), 1)
+        plain = torch.log_softmax(torch.where(there, before, torch.tensor(NEVER)), 1)
         truth = torch.tensor([s.group for s in part])[:, None]
         own += (-log_p.gather(1, truth)[:, 0]).tolist()
         nothing += (-plain.gather(1, truth)[:, 0]).tolist()

@@ -14,8 +14,8 @@ from scipy.optimize import nnls
 from eg_agent.chemistry import Composition
 from eg_agent.errors import BadInput
 from eg_agent.identify.formula_units import N_ELEMENTS, N_KINDS, kind_of, log_units
-from eg_agent.identify.lattice_shape import lattice_shape
 from eg_agent.symmetry import group
+from eg_agent.verify.lattice_shape import lattice_shape
 from simulators import Crystal
 from simulators.corpus import held_out
 from simulators.crystal import stabiliser_orders
@@ -64,8 +64,7 @@ def lattices_of(
         shape = lattice_shape(crystal.cell)
         if shape is None:
             continue
-        numbers = (shape.log_volume, shape.second, shape.third, shape.oblique)
-        rows.append((shape.family, *numbers, crystal.group, held_out(crystal.formula)))
+        rows.append((shape.family, *shape.numbers, crystal.group, held_out(crystal.formula)))
         others.append(number >= folder.computed)
         contents.append(cell_contents(crystal))
         compositions.append(_composition(crystal.formula))

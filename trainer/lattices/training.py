@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from eg_agent.errors import BadInput
 from eg_agent.identify.lattice_prior import N_GROUPS, NEVER
-from eg_agent.identify.lattice_shape import N_FEATURES, features
+from eg_agent.verify.lattice_shape import N_FEATURES, features
 from eg_agent.verify.line_kinds import FAMILIES
 from trainer.lattices.collecting import Lattices
 

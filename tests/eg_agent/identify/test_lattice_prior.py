@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eg_agent.chemistry import Composition
 from eg_agent.identify.lattice_prior import MOST, NEVER, WEIGHTS, LatticePrior, prior_of, shipped
-from eg_agent.identify.lattice_shape import N_FEATURES, features, lattice_shape
 from eg_agent.symmetry import groups
+from eg_agent.verify.lattice_shape import N_FEATURES, features, lattice_shape
 
 NUMBER = {entry.symbol: entry.number for entry in groups()}
 

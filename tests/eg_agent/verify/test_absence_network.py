@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from eg_agent.patterns import Radiation
 from eg_agent.verify.absence_network import WEIGHTS, shipped
 from eg_agent.verify.line_features import FEATURES, LineFeatures, features_of, line_features
-from eg_agent.verify.line_kinds import FAMILIES, N_KINDS
+from eg_agent.verify.line_kinds import FAMILIES, N_KINDS, N_PARITIES
 from eg_agent.verify.metric import metric_system
 from eg_agent.verify.score import log_mean
 from eg_agent.verify.verifier import learned_scores, verify, weigh
@@ -23,7 +24,10 @@ COPPER = Radiation.anode("Cu")
 def _lines(seed: int, count: int = 30) -> LineFeatures:
     rng = np.random.default_rng(seed)
     family = int(rng.integers(len(FAMILIES)))
-    return LineFeatures(rng.normal(size=(count, len(FEATURES))), rng.integers(N_KINDS, size=count), family)
+    shape = np.array([6.0, 0.1, 0.4, 0.2])
+    return LineFeatures(
+        rng.normal(size=(count, len(FEATURES))), rng.integers(N_KINDS, size=count), family, shape
+    )
 
 
 @given(st.integers(0, 1000))
@@ -31,11 +35,13 @@ def test_the_order_of_lines_and_candidates_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng([seed, 1])
     lines = _lines(seed)
     forbidden = rng.random((7, 30)) < 0.3
-    plain = shipped().score(lines, forbidden)
+    groups = rng.integers(1, 100, size=7)
+    plain = shipped().score(lines, forbidden, groups)
     order, turned = rng.permutation(30), rng.permutation(7)
-    mixed = LineFeatures(lines.values[order], lines.kinds[order], lines.family)
-    np.testing.assert_allclose(shipped().score(mixed, forbidden[turned][:, order]), plain[turned], atol=1e-9)
-    alone = [shipped().score(lines, forbidden[i : i + 1])[0] for i in range(7)]
+    mixed = replace(lines, values=lines.values[order], kinds=lines.kinds[order])
+    again = shipped().score(mixed, forbidden[turned][:, order], groups[turned])
+    np.testing.assert_allclose(again, plain[turned], atol=1e-9)
+    alone = [shipped().score(lines, forbidden[i : i + 1], groups[i : i + 1])[0] for i in range(7)]
     np.testing.assert_allclose(alone, plain, atol=1e-9)
 
 
@@ -49,6 +55,8 @@ def test_the_unit_of_intensities_does_not_matter(unit: float) -> None:
         "radiation": COPPER,
         "reflections": np.full(40, 4.0),
         "counting": np.ones(40),
+        "volume": 300.0,
+        "parities": np.zeros((40, N_PARITIES)),
     }
     plain = features_of(intensity=intensity, sigma=sigma, precision=0.5 / sigma**2, **given_)
     other = features_of(
@@ -68,6 +76,8 @@ def test_features_of_strange_lines_are_numbers(intensity: float) -> None:
         precision=np.array([0.0, 1e30, 1.0]),
         reflections=np.array([0.0, 2.0, 400.0]),
         counting=np.array([0.0, 1.0, 1.0]),
+        volume=1e5,
+        parities=np.zeros((3, N_PARITIES)),
     )
     assert np.isfinite(found).all()
 
@@ -76,8 +86,10 @@ def test_features_of_strange_lines_are_numbers(intensity: float) -> None:
 def test_the_true_group_is_among_the_most_likely(simulated, name: str) -> None:
     sample = simulated(name)
     weighed = weigh(sample.pattern, sample.known.cell)
-    system = metric_system(sample.known.cell)
-    learned = learned_scores(weighed.likelihood, list(weighed.candidates), system, sample.pattern.radiation)
+    cell = sample.known.cell
+    learned = learned_scores(
+        weighed.likelihood, list(weighed.candidates), cell, metric_system(cell), sample.pattern.radiation
+    )
     groups = np.array([c.setting.group for c in weighed.candidates])
     of_group = {int(n): log_mean(learned[groups == n]) for n in np.unique(groups)}
     best = sorted(of_group, key=lambda n: -of_group[n])
@@ -90,24 +102,29 @@ def test_a_strong_line_on_a_forbidden_position_speaks_against_it(simulated) -> N
     sample = simulated("barite")
     weighed = weigh(sample.pattern, sample.known.cell)
     system = metric_system(sample.known.cell)
-    lines = line_features(weighed.likelihood, system, sample.pattern.radiation)
+    lines = line_features(weighed.likelihood, sample.known.cell, system, sample.pattern.radiation)
     of_truth = [i for i, c in enumerate(weighed.candidates) if c.setting.group == sample.known.group]
     forbidden = np.stack([c.allowed == 0 for c in weighed.candidates])
-    plain = shipped().score(lines, forbidden)
+    groups = np.array([c.setting.group for c in weighed.candidates])
+    plain = shipped().score(lines, forbidden, groups)
     best = of_truth[int(np.argmax(plain[of_truth]))]
     line = int(np.flatnonzero(forbidden[best])[0])
     free = int(np.flatnonzero(~forbidden.any(axis=1))[0])
     values = lines.values.copy()
     strong = int(np.argmax(values[:, FEATURES.index("of_strongest")]))
     values[line] = values[strong]
-    raised = shipped().score(LineFeatures(values, lines.kinds, lines.family), forbidden)
+    raised = shipped().score(replace(lines, values=values), forbidden, groups)
     assert (raised[best] - raised[free]) < (plain[best] - plain[free]) - 2.0
 
 
 def test_a_triclinic_lattice_leaves_nothing_to_tell() -> None:
-    system = metric_system((5.0, 6.0, 7.0, 81.0, 95.0, 103.0))
+    cell = (5.0, 6.0, 7.0, 81.0, 95.0, 103.0)
+    system = metric_system(cell)
     assert system.name == "triclinic"
-    assert learned_scores(None, [None] * 2, system, COPPER).tolist() == [0.0, 0.0]  # type: ignore[arg-type, list-item]
+    found = learned_scores(None, [None] * 2, cell, system, COPPER)  # type: ignore[arg-type, list-item]
+    assert found.tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="triclinic"):
+        line_features(None, cell, system, COPPER)  # type: ignore[arg-type]
 
 
 def test_the_shipped_weights_say_where_they_come_from() -> None:

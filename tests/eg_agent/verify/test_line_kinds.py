@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eg_agent.verify.line_kinds import CLASSES, FAMILIES, N_CLASSES, N_KINDS, kinds_of
+from eg_agent.verify.line_kinds import (
+    CLASSES,
+    FAMILIES,
+    N_CLASSES,
+    N_KINDS,
+    N_PARITIES,
+    kinds_of,
+    parities_of,
+)
 from eg_agent.verify.metric import MetricSystem, metric_system
 
 CELLS = {
@@ -110,3 +118,60 @@ def test_classes_tell_families_and_kinds_apart_where_the_axes_are_not_alike() ->
     for family, row in zip(FAMILIES, CLASSES, strict=True):
         assert len(set(row.tolist())) == (3 if family in ("monoclinic", "orthorhombic") else N_KINDS)
     assert len(set(CLASSES[0]) & set(CLASSES[1])) == 0
+
+
+def _parities(family: str, *hkl: tuple[int, ...]) -> np.ndarray:
+    found = parities_of(np.array(hkl), _system(family))
+    assert found.shape == (len(hkl), N_PARITIES)
+    assert set(np.unique(found)) <= {0.0, 1.0}
+    return found
+
+
+@given(st.sampled_from(FAMILIES), st.tuples(INDEX, INDEX, INDEX).filter(any))
+def test_equivalent_reflections_are_of_one_sublattice(family: str, hkl: tuple[int, int, int]) -> None:
+    operations = gemmi.SpaceGroup(HOLOHEDRY[family]).operations().sym_ops
+    found = _parities(family, *(tuple(op.apply_to_hkl(list(hkl))) for op in operations))
+    assert (found == found[0]).all()
+
+
+@given(st.sampled_from(["orthorhombic", "cubic"]), st.tuples(INDEX, INDEX, INDEX), st.permutations([0, 1, 2]))
+def test_the_names_of_axes_make_no_other_sublattice(
+    family: str, hkl: tuple[int, int, int], order: list[int]
+) -> None:
+    one, other = _parities(family, hkl, tuple(hkl[i] for i in order))
+    assert one.tolist() == other.tolist()
+
+
+@given(
+    st.tuples(INDEX, INDEX, INDEX), st.sampled_from([(1, 1, 0, 1), (1, 0, 1, 1), (0, 1, 1, 0), (2, 1, 1, 1)])
+)
+def test_another_monoclinic_setting_makes_no_other_sublattice(
+    hkl: tuple[int, int, int], net: tuple[int, int, int, int]
+) -> None:
+    h, k, along = hkl
+    p, q, r, s = net
+    one, other = _parities("monoclinic", hkl, (p * h + q * along, k, r * h + s * along))
+    assert one.tolist() == other.tolist()
+
+
+@pytest.mark.parametrize(
+    ("family", "symbol", "columns"),
+    [
+        ("cubic", "F m -3 m", [0, 3]),
+        ("orthorhombic", "F m m m", [0, 3]),
+        ("orthorhombic", "I m m m", [1, 3]),
+        ("hexagonal", "R -3 m:H", [4]),
+    ],
+)
+def test_what_centred_lattices_allow_are_sublattices(family: str, symbol: str, columns: list[int]) -> None:
+    """gemmi's absences of the centred holohedries; a rhombohedral lattice may be obverse or reverse."""
+    operations = gemmi.SpaceGroup(symbol).operations()
+    every = [
+        (h, k, m) for h in range(-4, 5) for k in range(-4, 5) for m in range(-4, 5) if (h, k, m) != (0, 0, 0)
+    ]
+    inside = _parities(family, *every)[:, columns].any(axis=1)
+    allowed = np.array([not operations.is_systematically_absent(list(hkl)) for hkl in every])
+    if family == "hexagonal":
+        turned = [not operations.is_systematically_absent([-h, -k, m]) for h, k, m in every]
+        allowed |= np.array(turned)
+    np.testing.assert_array_equal(inside, allowed)

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 from eg_agent.errors import BadInput
 from eg_agent.verify.absence_network import network_of
 from eg_agent.verify.line_features import LineFeatures
+from eg_agent.verify.metric import metric_system
+from simulators.corpus import held_out
 from simulators.textbook import textbook
 from trainer.absences.intensities import LineSample, line_sample
 from trainer.absences.network import AbsenceModule, Size, group_likelihoods, padded
 from trainer.absences.packaging import ship
-from trainer.absences.store import LineSamples, make, read, write
+from trainer.absences.store import LineSamples, copied, make, read, write
 from trainer.absences.training import AbsenceTraining, judged, log_prior, train
 from trainer.benchmark.simulated_samples import own_metric
 from trainer.cli.main import app
@@ -39,6 +41,11 @@ def samples() -> list[LineSample]:
     return found
 
 
+def _lines(sample: LineSample) -> LineFeatures:
+    values = np.asarray(sample.values, dtype=float)
+    return LineFeatures(values, sample.kinds, sample.family, np.asarray(sample.shape, dtype=float))
+
+
 def test_files_keep_samples(samples: list[LineSample], tmp_path: Path) -> None:
     write(tmp_path / "x.npz", samples)
     for one, two in zip(samples, read(tmp_path / "x.npz"), strict=True):
@@ -46,6 +53,7 @@ def test_files_keep_samples(samples: list[LineSample], tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.forbidden, two.forbidden)
         np.testing.assert_array_equal(one.groups, two.groups)
         np.testing.assert_array_equal(one.kinds, two.kinds)
+        np.testing.assert_allclose(one.shape, two.shape, atol=1e-6)
         assert (one.group, one.family, one.held_out) == (two.group, two.family, two.held_out)
     (tmp_path / "x.npz").write_bytes(b"no file")
     with pytest.raises(BadInput, match="no file of line samples"):
@@ -59,10 +67,8 @@ def test_torch_and_numpy_say_the_same_whatever_is_beside_a_sample(samples: list[
     with torch.no_grad():
         together = module(padded(samples[:12])).numpy()
     for sample, row in zip(samples, together, strict=False):
-        lines = LineFeatures(np.asarray(sample.values, dtype=float), sample.kinds, sample.family)
-        np.testing.assert_allclose(
-            network.score(lines, sample.forbidden), row[: len(sample.groups)], atol=1e-4
-        )
+        said = network.score(_lines(sample), sample.forbidden, sample.groups)
+        np.testing.assert_allclose(said, row[: len(sample.groups)], atol=1e-4)
 
 
 def test_a_group_has_the_mean_likelihood_of_its_settings() -> None:
@@ -120,9 +126,8 @@ def test_what_is_shipped_is_what_was_trained(samples: list[LineSample], tmp_path
     assert json.loads((tmp_path / "absence_network.json").read_text()) == json.loads(json.dumps(about))
     again = network_of(load_file(tmp_path / "absence_network.safetensors"))
     sample = samples[0]
-    lines = LineFeatures(np.asarray(sample.values, dtype=float), sample.kinds, sample.family)
-    own = network_of(module.tensors())
-    np.testing.assert_array_equal(again.score(lines, sample.forbidden), own.score(lines, sample.forbidden))
+    of = _lines(sample), sample.forbidden, sample.groups
+    np.testing.assert_array_equal(again.score(*of), network_of(module.tensors()).score(*of))
 
 
 def test_samples_are_a_function_of_seed_and_number_and_are_not_made_twice(
@@ -138,6 +143,39 @@ def test_samples_are_a_function_of_seed_and_number_and_are_not_made_twice(
     assert files[0].stat().st_mtime_ns == before
     with pytest.raises(BadInput, match="made in another way"):
         make(structures, tmp_path, 6, seed=5)
+
+
+def test_a_copy_has_the_symmetry_of_its_crystal_and_is_of_nothing_held_out() -> None:
+    changed = 0
+    for place, crystal in enumerate(textbook()):
+        copy = copied(crystal, np.random.default_rng(place))
+        if held_out(crystal.formula):
+            assert copy is crystal
+            continue
+        assert not held_out(copy.formula)
+        assert copy.group == crystal.group
+        assert metric_system(copy.cell).name == metric_system(crystal.cell).name
+        changed += copy.cell != crystal.cell
+    assert changed > 20
+
+
+def test_copies_and_molecular_crystals_come_after_the_structures_as_they_are(
+    structures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = [LineSamples(structures, 4)(number) for number in range(12)]
+    monkeypatch.setattr("trainer.absences.store.AS_THEY_ARE", 3)
+    monkeypatch.setattr("trainer.absences.store.MOLECULAR_FROM", 9)
+    changed = [LineSamples(structures, 4)(number) for number in range(12)]
+    for one, two in zip(plain[:3], changed[:3], strict=True):
+        np.testing.assert_array_equal(one.values, two.values)
+    others = [
+        two for one, two in zip(plain[3:], changed[3:], strict=True) if not (one.held_out and two.held_out)
+    ]
+    shapes = {tuple(sample.shape) for sample in plain}
+    assert others
+    assert not shapes & {tuple(sample.shape) for sample in others}
+    # a random molecular crystal is of no formula, and much larger than these inorganic ones
+    assert changed[11].shape[0] > max(sample.shape[0] for sample in plain)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,10 @@ BUMPS = ((3.0, 9.0, 31, 0.2), (-1.2, 1.6, 57, 0.05), (-1.2, 2.0, 65, 0.05), (0.0
 VOLUME = (6.0, 1.5)
 #: The same of the log of the formula units in the cell.
 UNITS = (-1.0, 4.0, 64, 0.08)
-#: Features of a lattice: its family, the four numbers and their bumps; whether formula units are known, their
-#: number and its bumps.
-N_FEATURES = len(FAMILIES) + len(BUMPS) + sum(count for _, _, count, _ in BUMPS) + 2 + UNITS[2]
+#: Features of a lattice: its family, the four numbers and their bumps; and with what is known of its formula
+#: units (whether it is, their number and its bumps).
+N_SHAPE = len(FAMILIES) + len(BUMPS) + sum(count for _, _, count, _ in BUMPS)
+N_FEATURES = N_SHAPE + 2 + UNITS[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class LatticeShape:
     second: float
     third: float
     oblique: float
+
+    @property
+    def numbers(self) -> Floats:
+        """[4] log_volume, second, third, oblique."""
+        return np.array([self.log_volume, self.second, self.third, self.oblique])
 
 
 def lattice_shape(cell: Cell) -> LatticeShape | None:
@@ -87,18 +93,23 @@ def reduced(a: float, c: float, angle: float) -> tuple[float, float, float]:
     return *lengths, min(abs(float(short @ long)) / (lengths[0] * lengths[1]), 0.5)
 
 
-def features(family: npt.NDArray[np.int64], numbers: Floats, units: Floats) -> Floats:
-    """[n, N_FEATURES] of families [n], log_volume, second, third, oblique [n, 4], and logs of the formula
-    units in the cell [n], nan where they are not known."""
+def shape_features(family: npt.NDArray[np.int64], numbers: Floats) -> Floats:
+    """[n, N_SHAPE] of families [n] and log_volume, second, third, oblique [n, 4]."""
     middle, half = VOLUME
     plain = numbers.copy()
     plain[:, 0] = (plain[:, 0] - middle) / half
     parts = [np.eye(len(FAMILIES))[family], plain]
     parts += [_bumps(column, scale) for column, scale in zip(numbers.T, BUMPS, strict=True)]
+    return np.concatenate(parts, axis=1)
+
+
+def features(family: npt.NDArray[np.int64], numbers: Floats, units: Floats) -> Floats:
+    """[n, N_FEATURES]: `shape_features`, and what is known of the logs of the formula units in the cell [n],
+    nan where they are not known."""
     known = np.isfinite(units)[:, None]
     inside = np.clip(np.nan_to_num(units), *UNITS[:2])
-    parts += [known * 1.0, known * inside[:, None], known * _bumps(inside, UNITS)]
-    return np.concatenate(parts, axis=1)
+    parts = [known * 1.0, known * inside[:, None], known * _bumps(inside, UNITS)]
+    return np.concatenate([shape_features(family, numbers), *parts], axis=1)
 
 
 def _bumps(values: Floats, scale: tuple[float, float, int, float]) -> Floats:

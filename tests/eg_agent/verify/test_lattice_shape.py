@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eg_agent.identify.lattice_shape import N_FEATURES, features, lattice_shape, reduced
+from eg_agent.verify.lattice_shape import N_FEATURES, features, lattice_shape, reduced
 from eg_agent.verify.line_kinds import FAMILIES
 
 lengths = st.floats(2.5, 30.0)
