@@ -4,13 +4,14 @@
               + ln[ (1 - e) evidence(g) + e / 99 ],
     evidence(g) ~ exp(sum over traits t of  W_t(z) x_t(g))
 
-in nats. x are the traits of a group's best setting (`eg_agent.verify.traits.TRAITS`), lattice is what the
-shape of the lattice adds to the prior (`lattice_prior`), z the measurement in numbers (`CONTEXT`); N, L and W
-are linear in z, N also in how undecided the network is, and what says that a candidate is violated never
-counts in its favour (`MOST`). One power for network and evidence, whatever was
-measured, has to serve a glance at a weak sample and a night's scan of a good one, and is wrong for both. The
-weights in joint.json were fitted by the probability of the true group on simulated measurements of all kinds
-(`eg-train study joint`), never on measured ones. docs/decisions/0014.
+in nats, and a bounded correction by a small network (`refinement`). x are the traits of a group's best
+setting (`eg_agent.verify.traits.TRAITS`), lattice is what the shape of the lattice adds to the prior
+(`lattice_prior`), z the measurement in numbers (`CONTEXT`); N, L and W are linear in z, N also in how
+undecided the network is, and what says that a candidate is violated never counts in its favour (`MOST`). One
+power for network and evidence, whatever was measured, has to serve a glance at a weak sample and a night's
+scan of a good one, and is wrong for both. The weights in joint.json were fitted by the probability of the
+true group on simulated measurements of all kinds (`eg-train study joint`), never on measured ones.
+docs/decisions/0014.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from scipy.special import logsumexp
 
 from eg_agent.chemistry import Composition
 from eg_agent.identify import lattice_prior
+from eg_agent.identify import refinement as refining
 from eg_agent.identify.formula_units import log_units
 from eg_agent.identify.fusion import N_GROUPS, LogProbability, normalise
+from eg_agent.identify.refinement import Refinement
 from eg_agent.verify.evidence import Evidence
 from eg_agent.verify.metric import Cell, volume
 from eg_agent.verify.traits import CONTEXT, TRAITS
@@ -97,13 +100,16 @@ def weigh(
     carried: Iterable[int] = (),
     composition: Composition | None = None,
     weights: JointWeights | None = None,
+    refinement: Refinement | None = None,
 ) -> LogProbability:
     """[99] nats, normalised. network, log_prior: [99], the posterior and the prior that is inside it.
 
     The lattice is that of the evidence's cell. carried: groups that the lattice can carry though they were
     not scored (a branch search leaves some out); they count as the worst of the scored ones. composition: for
-    the formula units in the cell; what else it says is in the network's posterior.
+    the formula units in the cell; what else it says is in the network's posterior. weights, refinement: those
+    of the package; with other weights, nothing is corrected unless it is given.
     """
+    refinement = refinement or (refining.shipped() if weights is None else Refinement())
     weights = weights or shipped()
     z = np.clip(np.array(evidence.context), weights.low, weights.high)
     numbers = np.array([candidate.group for candidate in evidence.candidates])
@@ -121,8 +127,14 @@ def weigh(
     power = weights.network[0] + weights.network[1:-1] @ z + weights.network[-1] * undecided
     power = float(np.clip(power, *NETWORK))
     by_lattice = float(np.clip(weights.lattice[0] + weights.lattice[1:] @ z, *LATTICE))
-    of_lattice = by_lattice * of_cell(evidence.cell, composition)
-    return normalise(power * (network - log_prior) + weights.prior * log_prior + of_lattice + said)
+    lattice = of_cell(evidence.cell, composition)
+    found = power * (network - log_prior) + weights.prior * log_prior + by_lattice * lattice + said
+    found, at = normalise(found), numbers - 1
+    inputs = refining.inputs_of(
+        traits, (network - log_prior)[at], log_prior[at], lattice[at], found[at], z, undecided
+    )
+    found[at] += refinement(inputs)
+    return normalise(found)
 
 
 def of_cell(cell: Cell | None, composition: Composition | None = None) -> LogProbability:

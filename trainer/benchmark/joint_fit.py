@@ -1,9 +1,10 @@
 """Fit how network and fit are weighed jointly, on simulated measurements of all kinds; resumable.
 
-`eg-train study joint --structures DIR --out OUT` makes rows of `joint_samples` (one JSON line a
-measurement), fits the weights of `eg_agent.identify.joint` by the probability of the true group, judges them
-out of fold (folds by formula) beside the plain product, and writes OUT/joint.json, which is what the package
-ships. No measured pattern takes part.
+`eg-train study joint --structures DIR --out OUT` makes rows of `joint_samples` (one JSON line a measurement),
+fits the weights of `eg_agent.identify.joint` by the probability of the true group, and then the correction of
+`eg_agent.identify.refinement`, judges them out of fold (folds by formula) beside the plain product, and
+writes OUT/joint.json and OUT/joint.safetensors, which is what the package ships. No measured pattern takes
+part.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.identify.fusion import N_GROUPS
-from eg_agent.identify.joint import LATTICE, MOST, NETWORK, UNDECIDED, of_cell
+from eg_agent.identify.joint import LATTICE, MOST, NETWORK, of_cell
 from eg_agent.verify.traits import CONTEXT, TRAITS
+from trainer.benchmark.joint_batch import Batch, Row, batch_of
+from trainer.benchmark.joint_refine import Refining, corrected, inputs_of, refine
 from trainer.benchmark.joint_samples import JointSamples, Looked
 from trainer.benchmark.nulls import folds_by_compound
 from trainer.benchmark.numbered_rows import numbered_rows
@@ -32,6 +35,8 @@ from trainer.metrics import Bootstrap
 Floats = npt.NDArray[np.float64]
 
 SEED, FOLDS = 17, 5
+#: Steps of each network of the correction.
+REFINING_STEPS = 800
 #: Quantiles of the context beyond which it is not believed.
 BELIEVED = (0.03, 0.97)
 #: Steps, learning rate (falls to 0 along a cosine) and measurements a step.
@@ -45,24 +50,6 @@ BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0
 BEGIN_LATTICE = 0.5
 #: Claims from here on are counted: the agent stops there.
 SURE = 0.95
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A measurement. said [99]: network less prior, nats; prior [99]; numbers [g] groups with traits [g, t];
-    context [z]; cell: of the fit, angstrom and degrees; lattice [99]: what its shape adds to the prior, nats;
-    product [99]: nats of the plain product of network and evidence."""
-
-    kind: str
-    formula: str
-    truth: int
-    said: Floats
-    prior: Floats
-    numbers: npt.NDArray[np.int64]
-    traits: Floats
-    context: Floats
-    lattice: Floats
-    product: Floats
 
 
 def run(
@@ -127,54 +114,6 @@ def _row(entry: dict[str, Any]) -> Row:
     return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, **arrays)
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Rows as tensors, candidates padded: traits [n, c, t], there [n, c], place [n, c] (99 where none is),
-    context [n, z], undecided [n], said, prior and lattice [n, 99], truth [n], weight [n]."""
-
-    traits: Tensor
-    place: Tensor
-    context: Tensor
-    undecided: Tensor
-    said: Tensor
-    prior: Tensor
-    lattice: Tensor
-    truth: Tensor
-    weight: Tensor
-
-    def __getitem__(self, rows: Tensor) -> Batch:
-        return Batch(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-
-def batch_of(rows: Sequence[Row]) -> Batch:
-    """A formula counts as the root of its number of measurements: they tell much the same."""
-    most = max(row.numbers.size for row in rows)
-    traits = np.zeros((len(rows), most, len(TRAITS)))
-    place = np.full((len(rows), most), N_GROUPS)
-    for i, row in enumerate(rows):
-        traits[i, : row.numbers.size] = row.traits
-        place[i, : row.numbers.size] = row.numbers - 1
-    network = np.array([row.said + row.prior for row in rows])
-    undecided = -np.sum(np.exp(network) * network, axis=1) - 1.0
-    times = Counter((row.formula, row.kind == "misfit") for row in rows)
-    weight = [times[row.formula, row.kind == "misfit"] ** -0.5 for row in rows]
-
-    def floats(values: npt.ArrayLike) -> Tensor:
-        return torch.tensor(np.asarray(values), dtype=torch.float32)
-
-    return Batch(
-        traits=floats(traits),
-        place=torch.tensor(place),
-        context=floats([row.context for row in rows]),
-        undecided=floats(np.clip(undecided, *UNDECIDED)),
-        said=floats([row.said for row in rows]),
-        prior=floats([row.prior for row in rows]),
-        lattice=floats([row.lattice for row in rows]),
-        truth=torch.tensor([row.truth - 1 for row in rows]),
-        weight=floats(weight),
-    )
-
-
 class Weighing(nn.Module):
     """`eg_agent.identify.joint.weigh` for a batch, with weights that can be fitted."""
 
@@ -196,9 +135,13 @@ class Weighing(nn.Module):
         self.prior = nn.Parameter(torch.tensor(0.7))
         self.misled = nn.Parameter(torch.tensor(-3.9))
 
+    def believed(self, context: Tensor) -> Tensor:
+        """[n, z] the context, as far as it is believed."""
+        return torch.maximum(torch.minimum(context, self.high), self.low)
+
     def forward(self, of: Batch) -> Tensor:
         """[n, 99] nats, normalised."""
-        z = torch.maximum(torch.minimum(of.context, self.high), self.low)
+        z = self.believed(of.context)
         by_trait = torch.minimum(self.centre + z @ self.slope.T, self.most)
         value = (of.traits * by_trait[:, None, :]).sum(2)
         value = torch.full((len(z), N_GROUPS + 1), -1e4).scatter(1, of.place, value)[:, :N_GROUPS]
@@ -240,6 +183,29 @@ class Weighing(nn.Module):
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Weights, and what corrects them."""
+
+    weights: Weighing
+    refining: Refining
+
+    @torch.inference_mode()
+    def __call__(self, of: Batch) -> Tensor:
+        """[n, 99] nats, normalised."""
+        first = self.weights(of)
+        inputs = inputs_of(of, first, self.weights.believed(of.context))
+        return corrected(first, self.refining(inputs), of.place)
+
+
+def fit_all(batch: Batch, seed: int = 0, steps: int | None = None) -> Fitted:
+    """The weights, and after them what corrects them; steps: of the correction."""
+    weights = fit(batch, seed)
+    with torch.no_grad():
+        first, context = weights(batch), weights.believed(batch.context)
+    return Fitted(weights, refine(batch, first, context, seed, steps or REFINING_STEPS))
+
+
 def fit(batch: Batch, seed: int = 0, steps: int = STEPS) -> Weighing:
     """The weights that make the true groups most probable."""
     torch.manual_seed(seed)
@@ -263,12 +229,17 @@ def out_of_fold(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
     formulas = [row.formula for row in rows]
     folds = torch.from_numpy(folds_by_compound(formulas, FOLDS, seed))
     batch = batch_of(rows)
-    joint = torch.zeros(len(rows), N_GROUPS)
+    joint, linear = torch.zeros(len(rows), N_GROUPS), torch.zeros(len(rows), N_GROUPS)
     for fold in range(FOLDS):
-        weights = fit(batch[folds != fold], seed + fold)
+        fitted = fit_all(batch[folds != fold], seed + fold)
+        joint[folds == fold] = fitted(batch[folds == fold])
         with torch.no_grad():
-            joint[folds == fold] = weights(batch[folds == fold])
-    answers = {"joint": joint.double().numpy(), "product": np.array([row.product for row in rows])}
+            linear[folds == fold] = fitted.weights(batch[folds == fold])
+    answers = {
+        "joint": joint.double().numpy(),
+        "uncorrected": linear.double().numpy(),
+        "product": np.array([row.product for row in rows]),
+    }
     truth = np.array([row.truth - 1 for row in rows])
     misfit = np.array([row.kind == "misfit" for row in rows])
     found: dict[str, Any] = {"measurements": len(rows), "formulas": len(set(formulas)), "folds": FOLDS}
@@ -296,15 +267,19 @@ def _figures(log_p: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in figures.items()}
 
 
-def as_shipped(rows: Sequence[Row], date: str, seed: int = 0) -> dict[str, Any]:
-    """What goes into joint.json: weights of all rows, where they come from, and how they do out of fold."""
+def as_shipped(rows: Sequence[Row], date: str, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What goes into joint.safetensors and joint.json: weights of all rows, where they come from, and how
+    they do out of fold."""
+    fitted = fit_all(batch_of(rows), seed)
     kinds = Counter(row.kind for row in rows)
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return {
-        "weights": fit(batch_of(rows), seed).as_json(),
+    about = {
+        "weights": fitted.weights.as_json(),
         "fitted_on": f"{len(rows)} simulated measurements ({said}) of {len({r.formula for r in rows})} "
         "formulas that training never saw (trainer.benchmark.joint_samples); no measured pattern",
-        "fitted_by": "conditional logit over the extinction groups (trainer.benchmark.joint_fit)",
+        "fitted_by": "conditional logit over the extinction groups (trainer.benchmark.joint_fit), and what "
+        "corrects it (trainer.benchmark.joint_refine)",
         "date": date,
         "out_of_fold": out_of_fold(rows, seed),
     }
+    return fitted.refining.tensors(), about

@@ -28,6 +28,7 @@ def lattices(
     from eg_agent.errors import BadInput
     from simulators.structures import StructureFolder
     from trainer.lattices.collecting import lattices_of
+    from trainer.lattices.counting import count
     from trainer.lattices.packaging import ship
     from trainer.lattices.training import LatticeTraining, train
 
@@ -40,6 +41,7 @@ def lattices(
         found = lattices_of(structures, update)
     training = LatticeTraining(passes=passes, seed=seed)
     network, judged = train(found, training, typer.echo)
-    count = int((~found.held_out).sum())
-    about = ship(network, judged, training, out, count, datetime.now(UTC).date().isoformat())
+    known, beside = count(found, network)
+    number, date = int((~found.held_out).sum()), datetime.now(UTC).date().isoformat()
+    about = ship(network, judged, known, beside, training, out, number, date)
     typer.echo(json.dumps(about, indent=1))

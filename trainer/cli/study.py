@@ -88,6 +88,7 @@ def _joint(structures: Path, out: Path, samples: int, minutes: float | None) -> 
     import torch
 
     from trainer.benchmark.joint_fit import FOLDS, as_shipped, run
+    from trainer.small_networks import ship_as
 
     torch.set_num_threads(1)  # beside other work, threads that wait for one another take twenty times as long
     with bar("joint") as update:
@@ -95,9 +96,9 @@ def _joint(structures: Path, out: Path, samples: int, minutes: float | None) -> 
     if len({row.formula for row in rows}) < FOLDS:
         raise BadInput(f"{len(rows)} measurements are too few to fit on: give --crystals 300 or more.")
     today = datetime.now(UTC).date().isoformat()
-    text = json.dumps(as_shipped(rows, today), indent=1) + "\n"
-    _write(out / "joint.json", text)
-    typer.echo(text)
+    tensors, about = as_shipped(rows, today)
+    ship_as("joint", tensors, about, out)
+    typer.echo(json.dumps(about, indent=1))
 
 
 def _regimes(

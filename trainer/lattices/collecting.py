@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import gemmi
 import numpy as np
@@ -37,7 +38,7 @@ class Lattices:
     """family: [n] place in `FAMILIES`; numbers: [n, 4] of `LatticeShape`; group: [n] 1-99; held_out: [n]
     whether the formula is kept from training; weight: [n] mean 1 over what is trained on. units: [n] log of
     the formula units in the cell, nan where amounts are not whole, by atomic_volumes: [3, 119]
-    angstrom^3."""
+    angstrom^3. half: [n] one of two halves of the formulas."""
 
     family: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.float64]
@@ -46,6 +47,7 @@ class Lattices:
     weight: npt.NDArray[np.float64]
     units: npt.NDArray[np.float64]
     atomic_volumes: npt.NDArray[np.float64]
+    half: npt.NDArray[np.bool_]
 
 
 def lattices_of(
@@ -54,7 +56,7 @@ def lattices_of(
     """Lattices of all structures but triclinic ones and those with the metric of a higher system, by which
     they would be taken for something else. Raises BadInput for a folder without usable structures."""
     folder = StructureFolder(structures)
-    rows, others, contents, compositions = [], [], [], []
+    rows, others, contents, compositions, half = [], [], [], [], []
     for number in range(len(folder)):
         if number % EVERY == 0:
             progress(number, len(folder))
@@ -68,6 +70,7 @@ def lattices_of(
         others.append(number >= folder.computed)
         contents.append(cell_contents(crystal))
         compositions.append(_composition(crystal.formula))
+        half.append(crc32(crystal.formula.encode()) % 2 == 0)
     progress(len(folder), len(folder))
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     kept_back = table[:, 6] > 0.5
@@ -80,7 +83,7 @@ def lattices_of(
     volume = np.exp(table[:, 1])
     atomic = atomic_volumes(np.array(contents)[~kept_back], volume[~kept_back])
     units = np.array([log_units(v, c, atomic) for v, c in zip(volume, compositions, strict=True)])
-    return Lattices(family, table[:, 1:5], of_group, kept_back, weight, units, atomic)
+    return Lattices(family, table[:, 1:5], of_group, kept_back, weight, units, atomic, np.array(half))
 
 
 def cell_contents(crystal: Crystal) -> npt.NDArray[np.float64]:

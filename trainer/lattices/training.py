@@ -161,9 +161,16 @@ def off(family: Ints, numbers: Floats, noise: float, rng: np.random.Generator) -
 
 
 @torch.inference_mode()
+def said(network: LatticeModule, family: Ints, numbers: Floats, units: Floats) -> Floats:
+    """[n, 99] log-probabilities of groups."""
+    network.eval()
+    values = torch.tensor(features(family, numbers, units), dtype=torch.float32)
+    return network(torch.from_numpy(family), values).double().numpy()
+
+
+@torch.inference_mode()
 def judged(network: LatticeModule, lattices: Lattices) -> Judged:
     """How the network does on what was held out, groups that training never saw in their family left out."""
-    network.eval()
     frequency = network.frequency.double().numpy()
     seen = frequency[lattices.family, lattices.group - 1] > 0.5 * NEVER
     rows = np.flatnonzero(lattices.held_out & seen)
@@ -175,10 +182,7 @@ def judged(network: LatticeModule, lattices: Lattices) -> Judged:
         own = log_p[np.arange(rows.size), truth]
         return round(float(-own.mean()), 4), round(float((log_p.argmax(1) == truth).mean()), 4)
 
-    def said(units: Floats) -> Floats:
-        values = features(family, lattices.numbers[rows], units)
-        log_p = network(torch.from_numpy(family), torch.tensor(values, dtype=torch.float32))
-        return log_p.double().numpy()
-
-    alone, told = said(np.full(rows.size, np.nan)), said(lattices.units[rows])
+    numbers = lattices.numbers[rows]
+    alone = said(network, family, numbers, np.full(rows.size, np.nan))
+    told = said(network, family, numbers, lattices.units[rows])
     return Judged(int(rows.size), *figures(alone), *figures(told), *figures(frequency[family]))

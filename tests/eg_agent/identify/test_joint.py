@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import eg_agent.identify
 from eg_agent.identify import joint, lattice_prior
+from eg_agent.identify import refinement as refining
 from eg_agent.identify.fusion import normalise
+from eg_agent.identify.refinement import inputs_of
 from eg_agent.verify.evidence import CandidateEvidence, Evidence
 from eg_agent.verify.traits import CONTEXT, TRAITS
 
@@ -70,7 +72,23 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
         before = weights.prior * LOG_PRIOR[i] + by_lattice * of_lattice[i]
         total.append(power * (network[i] - LOG_PRIOR[i]) + before + log(floored))
     expected = normalise(np.array(total))
-    np.testing.assert_allclose(joint.weigh(network, LOG_PRIOR, evidence), expected, atol=1e-9)
+    found = joint.weigh(network, LOG_PRIOR, evidence, weights=weights)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    # and what the package corrects of it, by the candidates alone
+    at = np.array([c.group for c in evidence.candidates]) - 1
+    inputs = inputs_of(
+        np.array([c.traits for c in evidence.candidates]),
+        network[at] - LOG_PRIOR[at],
+        LOG_PRIOR[at],
+        of_lattice[at],
+        expected[at],
+        np.array(z),
+        min(max(entropy - 1.0, -1.0), 1.5),
+    )
+    corrected = expected.copy()
+    corrected[at] += refining.shipped()(inputs)
+    found = joint.weigh(network, LOG_PRIOR, evidence)
+    np.testing.assert_allclose(found, normalise(corrected), atol=1e-9)
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.0, 50.0))
@@ -83,6 +101,9 @@ def test_nothing_is_impossible_and_groups_of_equal_traits_are_told_by_the_networ
     same = replace(evidence.candidates[0], group=72)
     evidence = replace(evidence, candidates=(*evidence.candidates, same, replace(same, group=78)))
     found = joint.weigh(network, LOG_PRIOR, evidence)
+    assert np.isfinite(found).all()
+    assert np.exp(found).sum() == pytest.approx(1.0)
+    found = joint.weigh(network, LOG_PRIOR, evidence, weights=joint.shipped())
     assert np.exp(found).sum() == pytest.approx(1.0)
     assert np.isfinite(found).all()
     outside = np.setdiff1d(np.arange(99), [c.group - 1 for c in evidence.candidates])
@@ -98,7 +119,8 @@ def test_nothing_is_impossible_and_groups_of_equal_traits_are_told_by_the_networ
 
 def test_a_group_carried_and_not_scored_is_as_bad_as_the_worst() -> None:
     flat = np.full(99, -log(99.0))
-    found = joint.weigh(flat, flat, replace(fitted(3), cell=None), carried=[11, 12, 13])
+    weights = joint.shipped()  # alone: a correction is of scored groups only
+    found = joint.weigh(flat, flat, replace(fitted(3), cell=None), carried=[11, 12, 13], weights=weights)
     scored = [found[n - 1] for n in (11, 12, 17, 29)]
     assert found[12] == pytest.approx(min(scored))
     assert found[97] < found[12]

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eg_agent.chemistry import Composition
+from eg_agent.identify.known_lattices import counted, tensors_of
 from eg_agent.identify.lattice_prior import MOST, NEVER, WEIGHTS, LatticePrior, prior_of, shipped
 from eg_agent.symmetry import groups
 from eg_agent.verify.lattice_shape import N_FEATURES, features, lattice_shape
@@ -29,7 +30,7 @@ def test_it_is_torchs_network() -> None:
     cell = (5.1, 5.1, 9.2, 90.0, 90.0, 90.0)
     shape = lattice_shape(cell)
     assert shape is not None
-    numbers = np.array([[shape.log_volume, shape.second, shape.third, shape.oblique]])
+    numbers = shape.numbers[None]
     volumes = np.full((3, 119), 10.0)
     # 239.3 cubic angstrom, 50 of them a formula unit
     assert np.exp(shape.log_volume) == pytest.approx(5.1**2 * 9.2)
@@ -40,7 +41,9 @@ def test_it_is_torchs_network() -> None:
     with torch.no_grad():
         out = layers[2](silu(layers[1](silu(layers[0](values)))))[0]
         expected = (torch.log_softmax(out + base, 0) - torch.log_softmax(base, 0)).numpy()
-    read = prior_of({"frequency": frequency, "atomic_volumes": volumes, **names})
+    far = np.full((1, 4), 90.0), np.array([np.nan]), np.array([1]), np.ones(1), np.ones((5, 2))
+    nothing_alike = tensors_of(counted(np.array([shape.family]), *far))
+    read = prior_of({"frequency": frequency, "atomic_volumes": volumes, **names, **nothing_alike})
     found = read(cell, Composition.of_formula("Al4O6"))
     kept = np.r_[0:20, 40:99]
     np.testing.assert_allclose(found[kept], np.clip(expected, -MOST, MOST)[kept], atol=1e-5)
@@ -67,9 +70,9 @@ def test_what_is_known_of_a_triclinic_lattice_is_nothing() -> None:
         # a perovskite's aristotype, and a Heusler alloy: the first is primitive, the second face-centred
         ((3.905, 3.905, 3.905, 90.0, 90.0, 90.0), "P - - -", "F - - -"),
         ((5.95, 5.95, 5.95, 90.0, 90.0, 90.0), "F - - -", "P - - -"),
-        # hexagonal close packing, c/a = 1.6 at 45 cubic angstrom, is P - - c; a long hexagonal axis is R
+        # hexagonal close packing, c/a = 1.6 at 45 cubic angstrom, is P - - c; bismuth telluride's axis is R
         ((2.95, 2.95, 4.68, 90.0, 90.0, 120.0), "P - - c", "R - - -"),
-        ((3.6, 3.6, 26.0, 90.0, 90.0, 120.0), "R - - -", "P - - c"),
+        ((4.39, 4.39, 30.5, 90.0, 90.0, 120.0), "R - - -", "P - - c"),
     ],
 )
 def test_lattices_that_everybody_knows(cell: tuple[float, ...], more: str, less: str) -> None:
@@ -93,4 +96,7 @@ def test_the_shipped_prior_says_what_it_is_worth() -> None:
     found = json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
     assert found["held_out"]["nll"] < found["held_out"]["family_nll"] - 0.4
     assert found["held_out"]["units_nll"] < found["held_out"]["nll"] - 0.3
+    beside = found["held_out_beside_known"]
+    assert beside["nll"] < found["held_out"]["nll"] - 0.1
+    assert beside["units_nll"] < found["held_out"]["units_nll"] - 0.1
     assert "no pattern" in found["trained_on"]

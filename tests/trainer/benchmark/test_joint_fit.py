@@ -12,9 +12,11 @@ import torch
 from eg_agent.errors import BadInput
 from eg_agent.identify import joint
 from eg_agent.identify.fusion import normalise
+from eg_agent.identify.refinement import refinement_of
 from eg_agent.verify.evidence import CandidateEvidence, Evidence
 from eg_agent.verify.traits import CONTEXT, TRAITS
-from trainer.benchmark.joint_fit import Row, as_shipped, batch_of, fit, out_of_fold, run
+from trainer.benchmark.joint_batch import Row, batch_of
+from trainer.benchmark.joint_fit import as_shipped, fit, fit_all, out_of_fold, run
 
 PRIOR = np.full(99, -np.log(99.0))
 
@@ -79,8 +81,34 @@ def test_the_fitted_model_is_the_one_that_the_product_uses(rows: list[Row]) -> N
         np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=2e-3)
 
 
-def test_figures_are_out_of_fold_and_beat_what_knows_less(rows: list[Row]) -> None:
+def test_the_correction_is_the_one_that_the_product_uses_and_learns_what_is_not_linear(
+    rows: list[Row],
+) -> None:
+    batch = batch_of(rows)
+    fitted = fit_all(batch, steps=60)
+    ours = fitted(batch).double().numpy()
+    with torch.no_grad():
+        before = fitted.weights(batch)
+    assert float(-fitted(batch).gather(1, batch.truth[:, None]).mean()) < float(
+        -before.gather(1, batch.truth[:, None]).mean()
+    )
+    weights, refinement = joint.weights_of(fitted.weights.as_json()), refinement_of(fitted.refining.tensors())
+    for row, expected in zip(rows[:20], ours, strict=False):
+        candidates = tuple(
+            CandidateEvidence(int(n), "", 0.0, 1, 1, 1.0, traits=tuple(t))
+            for n, t in zip(row.numbers, row.traits, strict=True)
+        )
+        evidence = Evidence("fitted", "", candidates=candidates, context=tuple(row.context))
+        found = joint.weigh(row.said + row.prior, row.prior, evidence, weights=weights, refinement=refinement)
+        np.testing.assert_allclose(np.exp(found), np.exp(expected), atol=5e-3)
+
+
+def test_figures_are_out_of_fold_and_beat_what_knows_less(
+    rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.benchmark.joint_fit.REFINING_STEPS", 40)
     found = out_of_fold(rows)
+    assert set(found["counted"]) == {"joint", "uncorrected", "product"}
     assert found["formulas"] == 75
     assert found["counted"]["joint"]["first"] > found["counted"]["product"]["first"]
     assert found["gain_in_nll"][2] < 0.0
@@ -99,8 +127,10 @@ def test_the_study_makes_measurements_of_all_kinds_and_goes_on(structures: Path,
     assert all(np.isfinite(row.traits).all() and row.context.size == len(CONTEXT) for row in more)
 
 
-def test_what_is_shipped_says_where_it_comes_from(rows: list[Row]) -> None:
-    found = as_shipped(rows[:40], "2026-01-01")
+def test_what_is_shipped_says_where_it_comes_from(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.benchmark.joint_fit.REFINING_STEPS", 5)
+    tensors, found = as_shipped(rows[:40], "2026-01-01")
+    assert len(refinement_of(tensors).members) > 1
     assert set(found["weights"]) == {"traits", "network", "lattice", "prior", "misled", "context"}
     assert "40 simulated measurements (40 scan) of 20 formulas" in found["fitted_on"]
     json.dumps(found)

@@ -18,6 +18,7 @@ from eg_agent.identify.lattice_prior import NEVER, prior_of
 from simulators.textbook import textbook
 from trainer.cli.main import app
 from trainer.lattices.collecting import Lattices, atomic_volumes, cell_contents, lattices_of
+from trainer.lattices.counting import count
 from trainer.lattices.packaging import ship
 from trainer.lattices.training import LatticeTraining, frequencies, judged, off, train
 
@@ -51,8 +52,16 @@ def made(count: int = 1500, seed: int = 0, *, telling: bool = True, units_tell: 
     numbers = np.stack([middle + 0.3 * rng.standard_normal(count), *np.zeros((3, count))], axis=1)
     held_out = np.arange(count) % 5 == 0
     units = np.where(group == 81, 1.0, 4.0) if units_tell else np.full(count, np.nan)
+    half = np.arange(count) % 2 == 0
     return Lattices(
-        np.full(count, 4), numbers, group, held_out, np.ones(count), np.log(units), np.full((3, 119), 10.0)
+        np.full(count, 4),
+        numbers,
+        group,
+        held_out,
+        np.ones(count),
+        np.log(units),
+        np.full((3, 119), 10.0),
+        half,
     )
 
 
@@ -63,7 +72,10 @@ def test_it_learns_what_the_volume_tells(tmp_path: Path) -> None:
     # two normal distributions 6.7 standard deviations apart: next to nothing is left open
     assert found.nll < 0.05
     assert found.first > 0.99
-    about = ship(network, found, SMALL, tmp_path / "out", 1200, "2026-01-01")
+    known, beside = count(lattices, network)
+    assert known.weight.sum() == pytest.approx((~lattices.held_out).sum())
+    assert beside.nll < 0.05
+    about = ship(network, found, known, beside, SMALL, tmp_path / "out", 1200, "2026-01-01")
     assert json.loads((tmp_path / "out" / "lattice_prior.json").read_text()) == json.loads(json.dumps(about))
     prior = prior_of(load_file(tmp_path / "out" / "lattice_prior.safetensors"))
     edge = float(np.exp(4.0 / 3.0))
@@ -71,6 +83,29 @@ def test_it_learns_what_the_volume_tells(tmp_path: Path) -> None:
     assert small[80] == pytest.approx(np.log(2.0), abs=0.05)
     assert small[93] < -2.0
     assert small[0] == 0.0
+
+
+def test_what_the_network_smooths_over_is_counted() -> None:
+    """Groups that alternate with the volume, a per cent at a time: beyond the network's resolution."""
+    lattices = made(telling=False)
+    volume = np.random.default_rng(3).integers(0, 12, lattices.group.size)
+    lattices.group[:] = np.where(volume % 2 == 0, 81, 94)
+    lattices.numbers[:, 0] = 5.0 + 0.3 * volume
+    lattices.numbers[:, 2] = 0.0
+    network, alone = train(lattices, replace(SMALL, passes=1))
+    known, beside = count(lattices, network)
+    assert alone.nll > 0.5
+    assert beside.nll < 0.1
+    assert beside.lattices == (lattices.held_out & ~lattices.half).sum()
+    assert known.belief[4, 0] <= 1.0
+
+
+def test_counting_says_what_it_lacks() -> None:
+    lattices = made(400)
+    network, _ = train(lattices, replace(SMALL, passes=1))
+    lattices.half[:] = True
+    with pytest.raises(BadInput, match="too few lattices were held out"):
+        count(lattices, network)
 
 
 def test_it_learns_nothing_where_there_is_nothing() -> None:
