@@ -53,7 +53,7 @@ class KnownLattices:
         # what is not known of either says nothing
         apart[:, 4] = np.where(told & (bins[:, 4] != UNTOLD), apart[:, 4], 0.0)
         near = (1.0 + (apart**2).sum(axis=1) / TAIL) ** -TAIL * self.weight[of_family]
-        return np.bincount(self.group[of_family] - 1, weights=near, minlength=N_GROUPS)
+        return np.bincount(self.group[of_family] - 1, near, N_GROUPS).astype(np.float64)
 
     def beside(self, log_p: Floats, family: int, numbers: Floats, units: float) -> Floats:
         """[99] log-probabilities of groups: those of the network [99] and the counted structures together."""
@@ -72,7 +72,7 @@ def counted(
     bins[:, 4] = np.where(np.isfinite(units), np.floor(np.nan_to_num(units) / BIN[4]), UNTOLD)
     keys = np.column_stack([family, group, bins])
     found, where = np.unique(keys, axis=0, return_inverse=True)
-    total = np.bincount(where.ravel(), weights=weight, minlength=len(found))
+    total = np.bincount(where.ravel(), weight, len(found)).astype(np.float64)
     return KnownLattices(found[:, 0], found[:, 2:], found[:, 1], total, belief)
 
 

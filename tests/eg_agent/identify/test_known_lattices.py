@@ -1,4 +1,4 @@
-"""Counted lattices: against plain sums; what is not known says nothing; the network where nothing is alike."""
+"""Counted lattices: against plain sums; what is not known tells nothing; the network where none is alike."""
 
 from __future__ import annotations
 
