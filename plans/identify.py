@@ -29,6 +29,7 @@ def identify(
     step: float = 0.02,
     seconds_per_point: float = 1.0,
     first_at: FirstAt = "range",
+    interleaved: bool = False,
     shape: Shape = "auto",
     wavelength: float | None = None,
     answer_timeout: float = 30.0,
@@ -43,6 +44,8 @@ def identify(
     scan (default: the limits'); step: degrees; seconds_per_point: seconds, of the first scan.
     first_at: "lines": the first scan looks only at the lines of the sample's cell, where the agent knows one
     (`Agent(cells=...)`); nothing stands between them, and the time goes to what decides.
+    interleaved: what is counted again is counted half a step beside the points of before, so that `step` may
+    be twice as coarse (`eg_agent.decide.interleaving`).
     wavelength: angstrom, when the device does not have it as a signal or configuration.
     costs: their dose rate is what a limit on the dose is reckoned by.
     answer_timeout: seconds; with no answer in time the plan goes on to the next sample.
@@ -68,6 +71,7 @@ def identify(
         step=step,
         seconds_per_point=seconds_per_point,
         first_at=first_at,
+        interleaved=interleaved,
         shape=shape,
         wavelength=wavelength,
         answer_timeout=answer_timeout,

@@ -35,6 +35,7 @@ def survey(
     step: float = 0.02,
     seconds_per_point: float = 0.2,
     first_at: FirstAt = "range",
+    interleaved: bool = False,
     shape: Shape = "auto",
     wavelength: float | None = None,
     record: str | Path | None = None,
@@ -49,7 +50,7 @@ def survey(
     budget: seconds for the whole shift, sample changes included; nothing is begun that would not end in
     it (by `Decision.cost` and `costs.sample_change`). limits: of each sample, as in `identify`.
     seconds_per_point: of the glances. first_at: "lines": they look only at the lines of the samples' cells,
-    as in `identify`.
+    as in `identify`. interleaved: what is counted again is counted between the points of before.
     record: a file that this shift is written to, line by line. When it is there already, the shift goes on:
     what it holds is not measured again (after an abort, a crash, or a new morning).
     clock: seconds; a simulated diffractometer's own, where its time is not that of the wall.
@@ -75,6 +76,7 @@ def survey(
         step=step,
         seconds_per_point=seconds_per_point,
         first_at=first_at,
+        interleaved=interleaved,
         shape=shape,
         wavelength=wavelength,
         answer_timeout=answer_timeout,

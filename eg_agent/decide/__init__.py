@@ -2,6 +2,7 @@
 
 from eg_agent.decide.decider import Decider
 from eg_agent.decide.decision import ActionName, Decision
+from eg_agent.decide.interleaving import Interleaving
 from eg_agent.decide.limits import ENDING, MEASURING, USUAL, Cost, Costs, Limits
 from eg_agent.decide.opening import opening
 from eg_agent.decide.settings import DecideSettings
@@ -18,6 +19,7 @@ __all__ = [
     "DecideSettings",
     "Decider",
     "Decision",
+    "Interleaving",
     "Limits",
     "Look",
     "State",

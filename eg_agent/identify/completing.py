@@ -49,6 +49,9 @@ def completed(pattern: Pattern, cell: Cell | None) -> Pattern:
     for low, high in pattern.covered[1:]:
         left, right = covered[-1][1], low
         angle = np.arange(left + step, right - 0.5 * step, step)
+        # a point may lie beyond its window, by rounding or between the points of another measurement
+        near = np.clip(np.searchsorted(x, angle), 1, x.size - 1)
+        angle = angle[np.minimum(np.abs(angle - x[near - 1]), np.abs(angle - x[near])) > 0.1 * step]
         # a line inside a window was measured, and its tail is bridged; one in the gap was not
         if np.searchsorted(lines, right) > np.searchsorted(lines, left):
             covered.append([low, high])

@@ -72,6 +72,11 @@ class MeasuredSample(Sample):
         every = max(1, round(wanted / own))
         return self.angles[::every], every * own, every * own / wanted
 
+    def between(self, step: float) -> Floats | None:
+        """Measured points midway between those of `axis`, where every second one or less was taken."""
+        every = max(1, round(step * self.scale / float(np.median(np.diff(self.angles)))))
+        return self.angles[every // 2 :: every] if every > 1 else None
+
 
 def rate_of(pattern: Pattern, peak_rate: float) -> MeasuredRate:
     """The rate at which a measured pattern would be counted, its highest peak at `peak_rate` counts a second.

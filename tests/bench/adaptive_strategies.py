@@ -138,7 +138,7 @@ class Trial:
     ) -> Outcome:
         """A glance at the first lines, then the agent's own decisions; move: what is done to each before
         it is carried out."""
-        at, looks = Measuring(sample, self.costs), []
+        at, looks = Measuring(sample, self.costs, interleaved=True), []
         _, seconds = at.glance()
         decider = self.decider_of(sample.two_theta)
         state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
@@ -158,7 +158,7 @@ class Trial:
 
     def lines(self, sample: Sample) -> Outcome:
         """The glance again and again, each time as long as all before together: no choice of windows."""
-        at, looks = Measuring(sample, self.costs), []
+        at, looks = Measuring(sample, self.costs, interleaved=True), []
         windows, counted = at.glance()
         while True:
             found = self.look(at)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.chemistry import Composition
-from eg_agent.decide import Costs, opening
+from eg_agent.decide import Costs, Interleaving, opening
 from eg_agent.decide.opening import EVERY_LINE
 from eg_agent.patterns import Pattern, Radiation, Source
 from eg_agent.records.merging import merge
@@ -24,9 +24,9 @@ from simulators.structures import count_rows
 
 #: What the simulated samples are measured with.
 COPPER = Radiation.anode("Cu")
-#: Degrees that the goniometer reaches, and the agent's step. At 0.06, with the same counts a degree, first
-#: answers come sooner, but fits of narrow lines never stand (docs/explanations/deciding.md).
-RANGE, STEP = (5.0, 90.0), 0.04
+#: Degrees that the goniometer reaches, and the agent's step: coarse, because what it counts again it counts
+#: between the points of before (`eg_agent.decide.interleaving`).
+RANGE, STEP = (5.0, 90.0), 0.08
 #: Counts a second at the highest peak, least and most, log-uniform.
 PeakRates = tuple[float, float]
 #: What the sample table says of the chemistry.
@@ -39,10 +39,9 @@ STAGE_TWO: PeakRates = (80.0, 8e4)
 CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
 LONGEST = 60.0
-#: Seconds a point of the first glance, half of what moving there takes; longer and shorter ones come to an
-#: answer later (docs/explanations/deciding.md). Up to which angle it looks, at all lines: with the first 40
+#: Seconds a point of the first glance (docs/explanations/deciding.md has others). Up to which angle it looks, at all lines: with the first 40
 #: lines alone, one answer in seven at 0.95 was wrong.
-GLANCE, FIRST_END = 0.1, 60.0
+GLANCE, FIRST_END = 0.15, 60.0
 #: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
 LEAST_COUNTS = 300.0
 #: Seconds a sample may take in all: a shift.
@@ -89,6 +88,11 @@ class Sample:
         """Angles that can be measured in about this step (degrees), their step, and how many times coarser
         than asked for that is, in degrees of copper."""
         return np.arange(*self.two_theta, step), step, 1.0
+
+    def between(self, step: float) -> Floats | None:
+        """Angles half a step above those of `axis`; None where there are none to be measured."""
+        angles, step, _ = self.axis(step)
+        return angles[:-1] + 0.5 * step
 
 
 def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
@@ -177,11 +181,24 @@ def make_sample(
 
 
 class Measuring:
-    """A sample on the diffractometer: what was counted so far, and what that took."""
+    """A sample on the diffractometer: what was counted so far, and what that took.
 
-    def __init__(self, sample: Sample, costs: Costs = COSTS, step: float = STEP, stream: int = 0) -> None:
+    interleaved: what is counted again is counted half a step beside, where the sample allows it.
+    """
+
+    def __init__(
+        self,
+        sample: Sample,
+        costs: Costs = COSTS,
+        step: float = STEP,
+        stream: int = 0,
+        *,
+        interleaved: bool = False,
+    ) -> None:
         self.sample, self.costs = sample, costs
         self.angles, self.step, self.coarser = sample.axis(step)
+        self._between = sample.between(step) if interleaved else None
+        self._so_far = Interleaving()
         self._rng = np.random.default_rng([0xC0, sample.seed, stream])
         self.pattern: Pattern | None = None
         self.seconds = 0.0
@@ -193,10 +210,13 @@ class Measuring:
 
     def measure(self, windows: Windows, seconds: float) -> float:
         """Count the points inside the windows (degrees) for `seconds` each; the seconds that it took."""
-        inside = np.zeros(self.angles.size, dtype=bool)
+        turn = 0 if self._between is None else self._so_far.turn(windows)
+        self._so_far.add(turn, windows, seconds)
+        angles = self.angles if turn == 0 or self._between is None else self._between
+        inside = np.zeros(angles.size, dtype=bool)
         for low, high in windows:
-            inside |= (self.angles >= low - 1e-6) & (self.angles <= high + 1e-6)
-        x = np.round(self.angles[inside], 6)
+            inside |= (angles >= low - 1e-6) & (angles <= high + 1e-6)
+        x = np.round(angles[inside], 6)
         new = Pattern(
             two_theta=x,
             intensity=self._rng.poisson(self.sample.rate(x) * seconds).astype(np.float64),
