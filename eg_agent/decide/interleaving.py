@@ -1,7 +1,8 @@
 """Two grids half a step apart: what is counted again is counted between the points of before.
 
-A repeat at the same angles adds counts; one between them adds as many, and halves the step. So a first look may
-be coarse: what matters is counted again anyhow, and lines too narrow for the first grid are seen by the second.
+A repeat at the same angles adds counts; one between them adds as many, and halves the step. So a first look
+may be coarse: what matters is counted again anyhow, and lines too narrow for the first grid are seen by the
+second.
 """
 
 from __future__ import annotations

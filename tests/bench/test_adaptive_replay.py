@@ -67,6 +67,11 @@ def test_copper_keeps_angles_and_a_short_wavelength_shrinks_them_at_equal_d() ->
     np.testing.assert_allclose(np.diff(angles), 0.04)
     _, step, coarser = sample(1.5418, 0.06).axis(0.04)  # never finer than it was measured
     assert (step, coarser) == (pytest.approx(0.06), pytest.approx(1.5))
+    # between them there are measured points, or none are invented
+    between = copper.between(0.04)
+    assert between is not None
+    assert set(np.round(between, 6)) <= set(np.round(copper.angles, 6)) - set(np.round(angles, 6))
+    assert sample(1.5418, 0.06).between(0.04) is None
 
 
 def test_what_is_counted_is_poisson_of_the_stored_rate() -> None:

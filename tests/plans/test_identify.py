@@ -294,6 +294,35 @@ def test_the_first_scan_looks_at_the_lines_of_a_known_cell_only(engine, device, 
     assert len(first.identification.measured.windows) > 5
 
 
+@pytest.mark.parametrize("shape", ["trace", "step"])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_what_is_counted_again_may_lie_between_the_points_of_before(engine, device, make, shape, interleaved):
+    agent = make()
+    angles: list[list[float]] = []
+
+    def follow(name, doc):
+        if name == "start":
+            angles.append([])
+        elif name == "event":
+            values = [v for key, v in doc["data"].items() if key.endswith(("two_theta", "arm"))]
+            angles[-1] += np.atleast_1d(values[0]).tolist()
+
+    engine.subscribe(follow)
+    engine(identify(device, agent, ["dim"], limits=LIMITS, shape=shape, interleaved=interleaved, **SCAN))
+    assert agent.wait(60)
+    made = rows(agent, DecisionRow)
+    assert not any(row.problem for row in made)
+    assert len(angles) == 3
+    first, second = (np.array(one) for one in angles[:2])
+    off = np.round((second - first[0]) / SCAN["step"], 6) % 1.0
+    np.testing.assert_allclose(off, 0.5 if interleaved else 0.0, atol=1e-4)
+    # the plan's own step, whatever both grids have together
+    assert np.diff(second).min() == pytest.approx(SCAN["step"], abs=1e-5)
+    points = [row.identification.measured.points for row in made]
+    assert points[0] == 501
+    assert points[1] == 501 + (second.size if interleaved else 0)
+
+
 def test_a_cell_that_cannot_be_used_costs_no_sample(engine, device, make, starts):
     agent = make(cells={"bright": (0.1, 5.0, 5.0, 90.0, 90.0, 90.0)})
     once = Limits(two_theta=(10.0, 60.0), max_repeats=0)

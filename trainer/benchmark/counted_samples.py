@@ -39,8 +39,8 @@ STAGE_TWO: PeakRates = (80.0, 8e4)
 CELL_ERROR = 1e-3
 #: Longest cell edge drawn, angstrom: stacked polytypes are no powder question.
 LONGEST = 60.0
-#: Seconds a point of the first glance (docs/explanations/deciding.md has others). Up to which angle it looks, at all lines: with the first 40
-#: lines alone, one answer in seven at 0.95 was wrong.
+#: Seconds a point of the first glance (docs/explanations/deciding.md has others). Up to which angle it
+#: looks, at all lines: with the first 40 lines alone, one answer in seven at 0.95 was wrong.
 GLANCE, FIRST_END = 0.15, 60.0
 #: Counts in all below which the glance is repeated, three times as long, before anybody looks at it.
 LEAST_COUNTS = 300.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +88,19 @@ def test_where_the_lattice_has_no_line_all_gaps_are_bridged(whole: Pattern) -> N
     """Below the first line, at 19 degrees."""
     full = completed(cut(whole, ((10.0, 11.0), (12.0, 13.0))), CELL)
     assert full.covered == ()
+
+
+def test_points_beyond_their_window_are_met_by_none_that_is_bridged(whole: Pattern) -> None:
+    """Windows are what was asked for; the points of a second grid may end half a step behind them."""
+    windows = ((26.0, 29.0), (34.0, 38.0), (52.0, 56.0))
+    apart = cut(whole, windows)
+    beyond = np.array([29.0 + STEP, 29.0 + 2.5 * STEP, 52.0 - STEP])
+    x = np.concatenate([apart.two_theta, beyond])
+    y = np.concatenate([apart.intensity, np.full(3, 7.0)])
+    order = np.argsort(x)
+    found = completed(replace(apart, two_theta=x[order], intensity=y[order]), CELL)
+    assert np.diff(found.two_theta).min() > 0.05 * STEP
+    assert np.isin(np.round(beyond, 9), np.round(found.two_theta, 9)).all()
 
 
 def test_without_a_cell_or_windows_nothing_is_known_of_gaps(whole: Pattern) -> None:
