@@ -79,7 +79,7 @@ class Trial:
             max_seconds_per_point=600.0,
             max_seconds_per_sample=BUDGET,
             max_total_seconds=1e9,
-            max_repeats=60,
+            max_repeats=32,
         )
         self.decider = self.decider_of(RANGE)
 
