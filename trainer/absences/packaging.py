@@ -20,7 +20,8 @@ def ship(
     """Write OUT/absence_network.safetensors and .json; what the second says."""
     about = {
         "trained_on": f"{training.samples:,} line lists with errors, drawn from {A_FILE * files:,} of "
-        "computed and mineral structures (trainer.absences); no measured pattern",
+        "computed and mineral structures, copies of them and random molecular crystals (trainer.absences); "
+        "no measured pattern",
         "training": asdict(training),
         "held_out": asdict(judged),
         "date": date,
