@@ -51,7 +51,7 @@ class Shift:
 
     def __init__(self, trial: Trial, samples: list[Sample], seconds: float) -> None:
         self.trial, self.samples, self.budget = trial, samples, seconds
-        self.at = [Measuring(sample) for sample in samples]
+        self.at = [Measuring(sample, interleaved=True) for sample in samples]
         self.states = [State(sample=sample.name, samples_left=len(samples)) for sample in samples]
         self.said: list[tuple[int, float]] = [(0, 0.0)] * len(samples)
         self.spent = 0.0
