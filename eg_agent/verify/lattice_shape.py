@@ -17,6 +17,7 @@ import numpy.typing as npt
 from eg_agent.verify.line_kinds import FAMILIES
 from eg_agent.verify.metric import (
     Cell,
+    MetricSystem,
     hexagonal_axes,
     is_rhombohedral,
     metric_system,
@@ -57,12 +58,13 @@ class LatticeShape:
         return np.array([self.log_volume, self.second, self.third, self.oblique])
 
 
-def lattice_shape(cell: Cell) -> LatticeShape | None:
+def lattice_shape(cell: Cell, system: MetricSystem | None = None) -> LatticeShape | None:
     """The shape of a conventional cell (angstrom, degrees; rhombohedral axes are allowed); None where it is
-    triclinic, which leaves nothing to tell."""
-    if is_rhombohedral(cell):
-        cell = hexagonal_axes(cell)
-    system = metric_system(cell)
+    triclinic, which leaves nothing to tell. system: what the cell is taken for, where its refined lengths
+    might look like a higher one."""
+    if system is None:
+        cell = hexagonal_axes(cell) if is_rhombohedral(cell) else cell
+        system = metric_system(cell)
     if system.name not in FAMILIES:
         return None
     cell = symmetrized(cell, system)

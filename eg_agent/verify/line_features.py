@@ -45,7 +45,7 @@ def line_features(
 ) -> LineFeatures:
     """What the absence network reads of a likelihood; cell: angstrom and degrees, refined. Raises ValueError
     for a triclinic one, which leaves nothing to tell."""
-    shape = lattice_shape(cell)
+    shape = lattice_shape(cell, system)
     if shape is None:
         raise ValueError("a triclinic lattice has no features.")
     lines = likelihood.lines

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from eg_agent.verify.lattice_shape import N_FEATURES, features, lattice_shape, reduced
 from eg_agent.verify.line_kinds import FAMILIES
+from eg_agent.verify.metric import metric_system
 
 lengths = st.floats(2.5, 30.0)
 
@@ -53,6 +54,19 @@ def test_the_setting_of_a_monoclinic_cell_tells_nothing(
         assert other is not None
         assume(other.family == first.family)
         np.testing.assert_allclose(values(other), values(first), atol=2e-6)
+
+
+def test_a_refined_cell_keeps_the_system_that_it_was_refined_in() -> None:
+    orthorhombic = metric_system((5.0, 5.1, 7.0, 90.0, 90.0, 90.0))
+    monoclinic = metric_system((5.0, 6.0, 7.0, 90.0, 95.0, 90.0))
+    for cell, system in (
+        ((5.0, 5.0, 7.0, 90.0, 90.0, 90.0), orthorhombic),
+        ((5.0, 6.0, 7.0, 90.0, 90.0, 90.0), monoclinic),
+    ):
+        plain, kept = lattice_shape(cell), lattice_shape(cell, system)
+        assert plain is not None
+        assert kept is not None
+        assert FAMILIES[kept.family] == system.name != FAMILIES[plain.family]
 
 
 @given(a=lengths, c=lengths, angle=st.floats(31.0, 149.0))
