@@ -11,7 +11,7 @@ from typing import Any
 
 from eg_agent.agent.answer import Answer
 from eg_agent.agent.process import WorkerFailed, WorkerProcess
-from eg_agent.agent.readings import ToRead, counted, per_point
+from eg_agent.agent.readings import ToRead, counted, per_point, step_of
 from eg_agent.agent.samples import Sample, SampleBook
 from eg_agent.agent.worker import Cell, task
 from eg_agent.chemistry import Composition
@@ -234,6 +234,7 @@ class Core:
             seconds=seconds,
             seconds_per_point=per_point(pattern),
             samples_left=measured.samples_left,
+            step=step_of(pattern),
         )
 
     def _together(

@@ -95,6 +95,7 @@ class Readings:
         """Raises NotAPattern when the last run is none, other EgAgentErrors when it cannot be read."""
         problems: list[str] = []
         new: Pattern | None = None
+        last: Pattern | None = None
         where: PatternFrom = "none"
         for uid in wanted.new:
             run = Run(uid, {"uid": uid}, {})
@@ -103,6 +104,7 @@ class Readings:
             else:
                 found, where, problem = self._source.pattern(run, without_tiled=wanted.without_tiled)
                 problems.append(problem)
+            last = found
             new = found if new is None else merge(new, found)
         if new is None:
             raise NotAPattern("no run was named.")
@@ -118,6 +120,7 @@ class Readings:
             seconds=seconds,
             seconds_per_point=per_point(new),
             samples_left=wanted.samples_left,
+            step=step_of(last),
         )
         return Reading(whole, state, where, "; ".join(dict.fromkeys(filter(None, problems))))
 
@@ -171,3 +174,10 @@ def per_point(pattern: Pattern | None) -> float | None:
     if pattern is None or pattern.counting_time is None:
         return None
     return float(np.median(pattern.counting_time))
+
+
+def step_of(pattern: Pattern | None) -> float | None:
+    """Median distance of neighbouring points, degrees; None where there are no two."""
+    if pattern is None or pattern.two_theta.size < 2:
+        return None
+    return float(np.median(np.diff(pattern.two_theta)))

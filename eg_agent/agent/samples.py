@@ -42,8 +42,10 @@ class Context:
         seconds: float,
         seconds_per_point: float | None,
         samples_left: int | None,
+        step: float | None = None,
     ) -> State:
-        """The state after `measurements` new runs that took `seconds` together."""
+        """The state after `measurements` new runs that took `seconds` together; step: of the last one,
+        degrees."""
         if self.before is None:
             return State(
                 sample=name,
@@ -52,6 +54,7 @@ class Context:
                 repeats=measurements - 1,
                 samples_left=samples_left,
                 seconds_per_point=seconds_per_point,
+                step=step,
             )
         return replace(
             self.before,
@@ -60,6 +63,7 @@ class Context:
             repeats=self.before.repeats + measurements,
             samples_left=samples_left,
             seconds_per_point=seconds_per_point or self.before.seconds_per_point,
+            step=step or self.before.step,
         )
 
 

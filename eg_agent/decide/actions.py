@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,9 +55,30 @@ def windows_around(angles: Floats, fwhm: Floats, limits: Window) -> tuple[Window
 
 
 def options(
+    scene: Scene,
+    measured: Measured,
+    base: float,
+    limits: Limits,
+    constants: DecideSettings,
+    step: float | None = None,
+) -> list[Option]:
+    """Some fifty ways to measure more.
+
+    base: seconds a point of the counting so far. step: degrees between the points of the next measurement,
+    where that is not the step of all that was measured: interleaved scans have points half as far apart
+    together as each by itself.
+    """
+    step = step or measured.step
+    found = _at_step_of(scene, measured, base, limits, constants)
+    # each line gets so many points of what it would get in the step of all together
+    share = measured.step / step
+    return [replace(o, step=o.step / share, lines=o.lines * share) for o in found]
+
+
+def _at_step_of(
     scene: Scene, measured: Measured, base: float, limits: Limits, constants: DecideSettings
 ) -> list[Option]:
-    """Some fifty ways to measure more. base: seconds a point of the counting so far."""
+    """The ways to measure more in the step of what was measured."""
     found: list[Option] = []
     span = limits.two_theta
     longest = limits.max_seconds_per_point

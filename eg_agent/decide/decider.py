@@ -113,7 +113,7 @@ class Decider:
     def default(self, state: State, reason: str, *, run_uid: str = "", mode: Mode = "act") -> Decision:
         """The decision when no identification came in time: on with the plan, nothing measured again."""
         action, said = self._end("next sample", reason.rstrip("."), state)
-        text = f"default|{to_json(self.limits)}|{to_json(state)}|{run_uid}"
+        text = f"default|{to_json(self.limits)}|{_in_ids(state)}|{run_uid}"
         return Decision(
             decision_id=hashlib.sha256(text.encode()).hexdigest()[:16],
             action=action,
@@ -130,12 +130,13 @@ class Decider:
         measured = identification.measured
         if measured is None or not measured.step > 0.0:
             return None, "it is not known what was measured"
+        step = state.step or measured.step
         per_point = measured.seconds_per_point or state.seconds_per_point
         if per_point is None:
             return None, "the counting time is not known, so that no longer one can be asked for"
         plans = [
             plan
-            for plan in self._plans(identification, measured, per_point, state)
+            for plan in self._plans(identification, measured, per_point, state, step)
             if plan.action in self.limits.actions
         ]
         if state.repeats >= self.limits.max_repeats:
@@ -174,13 +175,13 @@ class Decider:
         return 0.5 * even * spent, max(self.settings.stride, even) * spent
 
     def _plans(
-        self, identification: Identification, measured: Measured, per_point: float, state: State
+        self, identification: Identification, measured: Measured, per_point: float, state: State, step: float
     ) -> list[Plan]:
-        """What could be measured next, with what it costs and promises."""
+        """What could be measured next in a step (degrees), with what it costs and promises."""
         scene = scene_of(identification, self.limits.two_theta, self.settings)
         if scene is not None and scene.two_theta.size and not self.costs.whole_trace:
             forecast = Forecast(scene, draws=self.settings.draws, enough=self.settings.enough)
-            found = options(scene, measured, per_point, self.limits, self.settings)
+            found = options(scene, measured, per_point, self.limits, self.settings, step)
             doubt = self.settings.wrong_stop * (1.0 - float(forecast.now.max()))
             return [
                 replace(plan, gain=plan.gain * trust(plan.windows, state))
@@ -188,6 +189,7 @@ class Decider:
                 # worth its time: the share of the doubt that it is expected to remove
                 if plan.cost <= doubt * plan.gain / max(forecast.entropy, 1e-9)
             ]
+        measured = replace(measured, step=step)
         if identification.evidence is not None and identification.evidence.status == "not fitted":
             return unfitted_plans(identification, measured, per_point, self.limits, self.costs, self.settings)
         args = (identification, measured, per_point, self.limits, self.costs, self.settings)
@@ -217,16 +219,16 @@ class Decider:
             or "count longer" not in self.limits.actions
         ):
             return None
-        windows = clip(seen.windows, self.limits.two_theta)
+        windows, step = clip(seen.windows, self.limits.two_theta), state.step or seen.step
         if not windows or state.repeats >= self.limits.max_repeats:
             return None
         seconds = min(self.settings.weak_ratio * per_point, self.limits.max_seconds_per_point)
-        cost = self.costs.of(windows, seen.step, seconds)
+        cost = self.costs.of(windows, step, seconds)
         left = self.limits.left(state)
         if cost.seconds > left:  # what is left, where that is still worth a measurement
-            fixed = self.costs.of(windows, seen.step, 0.0).seconds
+            fixed = self.costs.of(windows, step, 0.0).seconds
             seconds *= max(left - fixed, 0.0) / (cost.seconds - fixed) * (1.0 - 1e-9)
-            cost = self.costs.of(windows, seen.step, seconds)
+            cost = self.costs.of(windows, step, seconds)
             if seconds < LEAST_RATIO * per_point:
                 return None
         plan = Plan(
@@ -272,13 +274,19 @@ def decision_id(decider: Decider, identification: Identification, state: State, 
             identification.verdict,
             hashlib.sha256(log_p.tobytes()).hexdigest() if log_p is not None else "",
             run_uid,
-            to_json(state),
+            _in_ids(state),
             to_json(decider.limits),
             to_json(decider.settings),
             to_json(decider.costs),
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _in_ids(state: State) -> str:
+    """The state as ids have it: decisions of ledgers that were written before `State.step` keep theirs."""
+    text = to_json(state)
+    return text if state.step is not None else text.replace(',"step":null}', "}")
 
 
 def _say_weak(identification: Identification, plan: Plan) -> str:

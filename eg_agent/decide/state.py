@@ -57,6 +57,8 @@ class State:
     history: one look a measurement of this sample, oldest first.
     sample_dose: what this sample got so far, in the unit of `Costs.dose_rate`. spun: whether it was spun.
     asked: what was measured of this sample since its first scan, oldest first.
+    step: degrees between the points of the last measurement by itself, None where it is not known. Where
+        measurements are interleaved, all of them together have half of it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = VALUE_CONFIG
@@ -71,6 +73,7 @@ class State:
     sample_dose: float = 0.0
     spun: bool = False
     asked: tuple[Asked, ...] = ()
+    step: float | None = None
 
     def seen(self, identification: Identification) -> State:
         """The state with one more look."""
@@ -97,14 +100,22 @@ class State:
             asked=(*self.asked, Asked(decision.windows, decision.expected_gain * decision.cost)),
         )
 
-    def measured(self, seconds: float, *, seconds_per_point: float | None = None, dose: float = 0.0) -> State:
-        """The state after the first measurement of the sample took `seconds`."""
+    def measured(
+        self,
+        seconds: float,
+        *,
+        seconds_per_point: float | None = None,
+        dose: float = 0.0,
+        step: float | None = None,
+    ) -> State:
+        """The state after the first measurement of the sample took `seconds`; step: degrees."""
         return replace(
             self,
             sample_seconds=self.sample_seconds + seconds,
             total_seconds=self.total_seconds + seconds,
             seconds_per_point=seconds_per_point or self.seconds_per_point,
             sample_dose=self.sample_dose + dose,
+            step=step or self.step,
         )
 
     def next_sample(self, sample: str, *, seconds: float = 0.0) -> State:

@@ -41,7 +41,7 @@ from eg_agent.verify.traits import CONTEXT, TRAITS
 Floats = npt.NDArray[np.float64]
 
 #: [t] most that a trait may count: what says that a candidate is violated never speaks for it.
-MOST = np.where(np.isin(TRAITS, ("evidence", "chi_square", "strongest", "learned")), 0.0, np.inf)
+MOST = np.where(np.isin(TRAITS, ("evidence", "chi_square", "strongest", "learned", "whole")), 0.0, np.inf)
 #: Least and most that the network may count, whatever the context says.
 NETWORK = (0.05, 1.5)
 #: Least and most that the lattice may count.

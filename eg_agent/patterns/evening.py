@@ -11,6 +11,8 @@ from eg_agent.patterns.pattern import Pattern
 
 #: Note in a pattern's source: its counting time is a number of measurements, for want of seconds.
 IN_MEASUREMENTS = "counting time in measurements, not seconds"
+#: Note in a pattern's source: its raw counts were of different times, some windows counted longer.
+BROUGHT = "uneven counting times brought to one scale"
 #: Standard deviation of the wider neighbourhood, points; how many counts it stands for; the least share of
 #: the pattern's mean that it has; and the least count expected anywhere.
 WIDE, PRIOR_COUNTS, LEAST_RATE, LEAST_EXPECTED = 12.0, 0.5, 0.01, 0.03
@@ -37,9 +39,7 @@ def evened(pattern: Pattern) -> Pattern:
         sigma=np.sqrt(expected_counts(pattern.intensity, seconds)) * scale,
         raw_counts=False,
         counting_time=None if in_measurements(pattern) else seconds,
-        source=replace(
-            pattern.source, notes=(*pattern.source.notes, "uneven counting times brought to one scale")
-        ),
+        source=replace(pattern.source, notes=(*pattern.source.notes, BROUGHT)),
     )
 
 

@@ -10,10 +10,14 @@ intensities calculated from structures (`trainer.absences`), never on measured o
     psi: features and class of a line -> two vectors, one for a line that is forbidden, one for an allowed one
     rho: sums over the lines of a kind, forbidden and allowed -> a vector; summed over the kinds
     out: that, the sums over all lines and the candidate's group -> score
+
+Beside it stand networks that know whole patterns again, as isotypes have them, whatever is absent in them:
+all lines as curves (`line_spectrum`) and the family -> the 99 groups; their mean counts. docs/decisions/0023.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,25 +29,38 @@ import numpy.typing as npt
 from eg_agent.verify.lattice_shape import shape_features
 from eg_agent.verify.layers import Layer, layers_of, through
 from eg_agent.verify.line_features import LineFeatures
-from eg_agent.verify.line_kinds import CLASSES, N_KINDS
+from eg_agent.verify.line_kinds import CLASSES, FAMILIES, N_KINDS
+from eg_agent.verify.line_spectrum import line_spectrum
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 WEIGHTS = Path(__file__).with_name("absence_network.safetensors")
-#: Layers of the three parts.
+#: Layers of the parts, and of each network that looks at all lines.
 PARTS = {"lattice": 2, "psi": 3, "rho": 2, "out": 3}
+WHOLE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What was learned from structures' lines of candidates, [c] log-likelihoods up to a constant, nats:
+    absences, by what each forbids; whole, by what all lines together look like."""
+
+    absences: Floats
+    whole: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class AbsenceNetwork:
     """classes: [N_CLASSES, e] what a class of kinds is taken for; groups: [100, f] what a group is taken for,
-    by number; layers: weights [out, in] and biases [out] of each part, SiLU between them."""
+    by number; layers: weights [out, in] and biases [out] of each part, SiLU between them; whole: networks
+    [N_SPECTRUM + families -> 99] over all lines."""
 
     classes: Floats
     groups: Floats
     layers: dict[str, list[Layer]]
+    whole: Sequence[Sequence[Layer]] = ()
 
     def score(self, lines: LineFeatures, forbidden: Mask, groups: Ints) -> Floats:
         """[c] log-likelihoods up to a constant, nats, of candidates that forbid lines [c, k], with numbers
@@ -74,6 +91,13 @@ class AbsenceNetwork:
         last = np.concatenate([inside, total, around, self.groups[groups]], axis=-1)
         return through(self.layers["out"], last)[..., 0]
 
+    def of_whole(self, lines: LineFeatures) -> Floats:
+        """[99] log-likelihoods of the groups up to a constant, nats, by what all lines together look like."""
+        if not self.whole:
+            return np.zeros(len(self.groups) - 1)
+        inputs = np.append(line_spectrum(lines.values), np.eye(len(FAMILIES))[lines.family])
+        return np.mean([through(layers, inputs) for layers in self.whole], axis=0)
+
 
 def summed(off: Floats, on: Floats) -> Floats:
     """[..., 4 d + 4] of sums of vectors of forbidden and of allowed lines, [..., d + 1], their number last:
@@ -89,10 +113,13 @@ def summed(off: Floats, on: Floats) -> Floats:
 
 
 def network_of(tensors: dict[str, Any]) -> AbsenceNetwork:
-    """The network of named arrays: "classes", "groups", and "psi.0.weight", "psi.0.bias" and so on."""
+    """The network of named arrays: "classes", "groups", "psi.0.weight", "psi.0.bias" and so on, and "whole
+    0.0.weight" and so on."""
     layers = {part: layers_of(tensors, part, count) for part, count in PARTS.items()}
     classes, groups = (np.asarray(tensors[name], dtype=np.float64) for name in ("classes", "groups"))
-    return AbsenceNetwork(classes, groups, layers)
+    members = {name.split(".")[0] for name in tensors if name.startswith("whole ")}
+    whole = [layers_of(tensors, member, WHOLE) for member in sorted(members)]
+    return AbsenceNetwork(classes, groups, layers, whole)
 
 
 @cache

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.patterns.evening import BROUGHT
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import ANODES, Radiation
 from eg_agent.verify.data import FitData, prepare, smoothed
@@ -30,6 +31,8 @@ from eg_agent.verify.start import Start, search, two_theta
 #: Lines of the first, quick fits that choose between starts, and their steps.
 _FIRST_LINES, _FIRST_STEPS = 45, 8
 _ROUGH, _FINE = Tolerance(0.1, 0.02), Tolerance(0.03, 0.003)
+#: Steps after the points were weighted anew, and the least that is expected of a point, relative to the mean.
+_LAST_STEPS, LEAST_SHARE = 4, 0.02
 #: Strain of 1/d^2 that must halve the misfit of a first fit to be believed (a per cent of the lengths).
 _FREE_STRAIN = 0.02
 #: Rotations in the holohedry of a metric system.
@@ -143,6 +146,27 @@ def fit_pattern(
     problem = problem_for(window, lines, system, metric, beam.wavelengths, settings.spline_spacing)
     vary = _varied(parameters, beam, first=False)
     return refine(problem, parameters, vary, max_steps=settings.max_steps, deadline=deadline, tolerance=_FINE)
+
+
+def weighted_anew(fit: Fit, pattern: Pattern, deadline: float) -> Fit:
+    """The fit with the variance that it lets expect, where windows of raw counts were counted longer.
+
+    Other fits stay as they are.
+
+    What a point and its neighbours counted is a poor measure of its variance where that is little: points
+    that happen to be low weigh more, and the background comes out low by a part of a count. In windows that
+    were counted longer what it is too low by would be taken for lines. deadline: of time.perf_counter().
+    """
+    data = fit.problem.data
+    if data.exposure is None or BROUGHT not in pattern.source.notes:
+        return fit
+    # variance that one unit of y has at the median counting time
+    unit = float(np.sum(data.variance * data.exposure)) / max(float(np.sum(np.maximum(data.y, 0.0))), 1e-300)
+    calculated = fit.solution.calculated
+    expected = np.maximum(calculated, LEAST_SHARE * float(np.mean(calculated)))
+    problem = replace(fit.problem, data=replace(data, variance=unit * expected / data.exposure))
+    vary = _varied(fit.parameters, beam_of(pattern.radiation), first=False)
+    return refine(problem, fit.parameters, vary, max_steps=_LAST_STEPS, deadline=deadline, tolerance=_FINE)
 
 
 def _regret(fit: Fit) -> float:

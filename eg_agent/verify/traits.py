@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from eg_agent.verify.absence_network import Learned
 from eg_agent.verify.candidates import Candidate
 from eg_agent.verify.likelihood import Likelihood
 from eg_agent.verify.pooling import opinions, with_tail
@@ -17,15 +18,17 @@ from eg_agent.verify.score import Scores, log_mean
 
 Floats = npt.NDArray[np.float64]
 
+#: Nats that a group is behind, at most, by what all lines together look like: new structures look like none.
+MOST_WHOLE = 6.0
 #: Of a candidate: nats behind the best candidate of the evidence of absences and of chi-square with BIC's
 #: price, with the long tail of `pooling`; log of 1 + lines that it forbids; half the log of 1 + reflections
 #: that it forbids on axes, in zones, of general indices; log of 1 + standard errors of the strongest and the
 #: second strongest line that it forbids; share of all intensity in lines that it forbids (a third of the log,
-#: from 1e-4). The last is of its group: nats behind the best group of what the absence network says, with the
-#: same long tail.
+#: from 1e-4). The last two are of its group: nats behind the best group of what the absence network says,
+#: with the same long tail; and of what is said by those that look at all lines, `MOST_WHOLE` at most.
 TRAITS = (
     "evidence", "chi_square", "forbidden", "axes", "zones", "general", "strongest", "second", "share",
-    "learned",
+    "learned", "whole",
 )  # fmt: skip
 #: Of the measurement: log of the faintest line that is seen (two standard errors, median) in hundredths of
 #: the strongest; log of the goodness of fit; log of lines / 60; log of signal over noise / 100, / 1.5; log of
@@ -33,15 +36,18 @@ TRAITS = (
 CONTEXT = ("faintest", "misfit", "lines", "signal", "residual", "m", "o", "t", "h", "c")
 
 
-def traits_of(likelihood: Likelihood, candidates: list[Candidate], scores: Scores, learned: Floats) -> Floats:
-    """[c, 10] of the candidates, in the order of `TRAITS`; learned: [c] their log-likelihoods by the absence
-    network, of which a group has the mean of its settings."""
+def traits_of(
+    likelihood: Likelihood, candidates: list[Candidate], scores: Scores, learned: Learned
+) -> Floats:
+    """[c, 11] of the candidates, in the order of `TRAITS`; learned: what the absence network says of them, of
+    which a group has the mean likelihood of its settings."""
     behind = opinions(scores.terms)[1:]
     groups = np.array([candidate.setting.group for candidate in candidates])
     of_group = np.empty(len(candidates))
     for number in np.unique(groups):
-        of_group[groups == number] = log_mean(learned[groups == number])
+        of_group[groups == number] = log_mean(learned.absences[groups == number])
     learned_behind = with_tail(of_group.max() - of_group)
+    whole_behind = np.minimum(learned.whole.max() - learned.whole, MOST_WHOLE)
     standing = likelihood.intensity / likelihood.sigma
     total = max(float(likelihood.intensity.sum()), 1e-300)
     found = np.empty((len(candidates), len(TRAITS)))
@@ -57,6 +63,7 @@ def traits_of(likelihood: Likelihood, candidates: list[Candidate], scores: Score
             np.log1p(highest[1]),
             np.log(max(share, 1e-4)) / 3.0 + 3.0,
             learned_behind[i],
+            whole_behind[i],
         ]
     return found
 

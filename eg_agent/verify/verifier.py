@@ -14,10 +14,10 @@ from eg_agent.errors import BadInput
 from eg_agent.patterns.pattern import Pattern
 from eg_agent.patterns.radiation import Radiation
 from eg_agent.symmetry import N_GROUPS, Setting
-from eg_agent.verify.absence_network import shipped
+from eg_agent.verify.absence_network import Learned, shipped
 from eg_agent.verify.candidates import Candidate, candidate_settings, candidates_on
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence, FitCurve
-from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of
+from eg_agent.verify.fitting import NotFitted, Quality, beam_of, fit_pattern, quality_of, weighted_anew
 from eg_agent.verify.likelihood import Likelihood, marginal_likelihood
 from eg_agent.verify.line_features import line_features
 from eg_agent.verify.line_table import line_table
@@ -117,6 +117,7 @@ def weigh(
         failure = _failure(quality, fit, settings)
         if failure:
             raise NotFitted(failure)
+        fit = weighted_anew(fit, pattern, started + 0.8 * settings.time_limit)
         likelihood = marginal_likelihood(fit)
         weighed = candidates_on(likelihood.lines, chosen, system)
         return Weighed(
@@ -144,6 +145,25 @@ def _chosen(system: MetricSystem, numbers: Sequence[int] | None) -> tuple[Settin
     return chosen
 
 
+def _refined(fit: Fit) -> Cell:
+    """Its cell, angstrom and degrees."""
+    return cell_of(fit.problem.metric(fit.parameters.value[: fit.parameters.n_free]))
+
+
+def _fitted(pattern: Pattern, fit: Fit, quality: Quality, system: MetricSystem) -> Evidence:
+    """What a fit says before any candidate is weighed; "not fitted" so far."""
+    return Evidence(
+        status="not fitted",
+        reason="",
+        cell=_refined(fit),
+        lattice=system.primitive,
+        zero_shift=fit.parameters["zero"],
+        rwp=quality.rwp,
+        goodness_of_fit=quality.rwp / quality.rexp,
+        fit=fit_curve(pattern, fit),
+    )
+
+
 def _verified(
     pattern: Pattern,
     cell: Cell,
@@ -157,26 +177,19 @@ def _verified(
     # two thirds of the time are for the refinement; the rest is linear algebra of known cost
     fit = fit_pattern(pattern, cell, system, settings, started + 0.6 * settings.time_limit)
     quality = quality_of(fit)
-    refined = cell_of(fit.problem.metric(fit.parameters.value[: fit.parameters.n_free]))
     note = beam_of(pattern.radiation).note
     notes += [note] if note else []
-    common = Evidence(
-        status="not fitted",
-        reason="",
-        cell=refined,
-        lattice=system.primitive,
-        zero_shift=fit.parameters["zero"],
-        rwp=quality.rwp,
-        goodness_of_fit=quality.rwp / quality.rexp,
-        fit=fit_curve(pattern, fit),
-    )
     failure = _failure(quality, fit, settings)
     if failure:
+        common = _fitted(pattern, fit, quality, system)
         return replace(common, reason="; ".join([failure, *notes]) + ".")
+    # the quality is that of the fit before: its bounds hold for the variance that the counts themselves give
+    fit = weighted_anew(fit, pattern, started + 0.8 * settings.time_limit)
+    common = _fitted(pattern, fit, quality, system)
     likelihood = marginal_likelihood(fit)
     weighed = candidates_on(likelihood.lines, chosen, system)
     scores = score(likelihood, weighed, pattern.radiation)
-    learned = learned_scores(likelihood, weighed, refined, system, pattern.radiation)
+    learned = learned_scores(likelihood, weighed, _refined(fit), system, pattern.radiation)
     found = _summary(likelihood, weighed, scores, learned, fit, settings)
     context = context_of(likelihood, quality.rwp / quality.rexp, quality.rwp, system.primitive)
     lattice = next(c.setting.lattice for c in weighed if c.setting.group == found[0].group)
@@ -202,14 +215,16 @@ def learned_scores(
     cell: Cell,
     system: MetricSystem,
     radiation: Radiation,
-) -> Floats:
-    """[c] log-likelihoods of candidates by the absence network; all alike in a triclinic lattice, where there
-    is nothing to tell."""
+) -> Learned:
+    """What the absence network says of candidates; all alike in a triclinic lattice, which leaves nothing to
+    tell."""
     if system.name == "triclinic":
-        return np.zeros(len(candidates))
+        return Learned(np.zeros(len(candidates)), np.zeros(len(candidates)))
     forbidden = np.stack([c.allowed == 0 for c in candidates])
     groups = np.array([c.setting.group for c in candidates])
-    return shipped().score(line_features(likelihood, cell, system, radiation), forbidden, groups)
+    features = line_features(likelihood, cell, system, radiation)
+    network = shipped()
+    return Learned(network.score(features, forbidden, groups), network.of_whole(features)[groups - 1])
 
 
 def _failure(quality: Quality, fit: Fit, settings: VerifySettings) -> str | None:
@@ -244,7 +259,7 @@ def _summary(
     likelihood: Likelihood,
     weighed: list[Candidate],
     scores: Scores,
-    learned: Floats,
+    learned: Learned,
     fit: Fit,
     settings: VerifySettings,
 ) -> tuple[CandidateEvidence, ...]:

@@ -141,7 +141,7 @@ class Trial:
         at, looks = Measuring(sample, self.costs, interleaved=True), []
         _, seconds = at.glance()
         decider = self.decider_of(sample.two_theta)
-        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
+        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds, step=at.step)
         while True:
             found = self.look(at)
             looks.append((at.seconds, *self.top(found)))

@@ -83,7 +83,7 @@ class Shift:
             self._to(number)
             took = at.measure((RANGE_OF_SHARES,), GLANCE)
             self.spent += took
-            self.states[number] = self.states[number].measured(took, seconds_per_point=GLANCE)
+            self.states[number] = self.states[number].measured(took, seconds_per_point=GLANCE, step=at.step)
             waiting += self._decided(number)
         while waiting:
             best = max(waiting, key=self._rate)

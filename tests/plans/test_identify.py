@@ -321,6 +321,8 @@ def test_what_is_counted_again_may_lie_between_the_points_of_before(engine, devi
     points = [row.identification.measured.points for row in made]
     assert points[0] == 501
     assert points[1] == 501 + (second.size if interleaved else 0)
+    # the next scan is reckoned by the step of the last one, not of all together
+    assert [row.state.step for row in made] == pytest.approx([SCAN["step"]] * len(made), abs=1e-5)
 
 
 def test_a_cell_that_cannot_be_used_costs_no_sample(engine, device, make, starts):

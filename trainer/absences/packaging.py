@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from trainer.absences.network import AbsenceModule
 from trainer.absences.store import A_FILE
+from trainer.absences.together import Together, tensors_of
 from trainer.absences.training import AbsenceTraining, Judged
+from trainer.absences.whole import WholeTraining
 from trainer.small_networks import ship_as
 
 NAME = "absence_network"
 
 
-def ship(
-    network: AbsenceModule, judged: Judged, training: AbsenceTraining, out: Path, files: int, date: str
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Both networks with their trainings and how they do on held-out samples."""
+
+    network: AbsenceModule
+    judged: Judged
+    training: AbsenceTraining
+    members: Sequence[nn.Sequential]
+    together: Together
+    whole: WholeTraining
+
+
+def ship(trained: Trained, out: Path, files: int, date: str) -> dict[str, Any]:
     """Write OUT/absence_network.safetensors and .json; what the second says."""
     about = {
-        "trained_on": f"{training.samples:,} line lists with errors, drawn from {A_FILE * files:,} of "
-        "computed and mineral structures, copies of them and random molecular crystals (trainer.absences); "
-        "no measured pattern",
-        "training": asdict(training),
-        "held_out": asdict(judged),
+        "trained_on": f"{trained.training.samples:,} line lists with errors, drawn from {A_FILE * files:,} "
+        "of computed and mineral structures, copies of them and random molecular crystals "
+        "(trainer.absences); no measured pattern",
+        "training": asdict(trained.training),
+        "held_out": asdict(trained.judged),
+        "whole": asdict(trained.whole),
+        "together": asdict(trained.together),
         "date": date,
     }
-    ship_as(NAME, network.tensors(), about, out)
+    ship_as(NAME, tensors_of(trained.network.tensors(), trained.members, trained.together), about, out)
     return about

@@ -8,7 +8,6 @@ what is kept is the likelihood alone.
 from __future__ import annotations
 
 import json
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +22,7 @@ from eg_agent.identify.lattice_prior import shipped
 from trainer.absences.intensities import LineSample
 from trainer.absences.network import NEVER, NUMBERS, AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.store import RECIPE
+from trainer.kept_state import Stateful, kept, taken_up
 
 #: Samples of like size are put together within so many batches.
 TOGETHER = 40
@@ -86,7 +86,8 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     state = out / "state.pt"
     about = json.dumps({**asdict(training), "own": len(own), "recipe": RECIPE})
-    done = _resumed(state, about, network, optimiser, schedule)
+    parts: dict[str, Stateful] = {"network": network, "optimiser": optimiser, "schedule": schedule}
+    done = taken_up(state, about, parts)
     started, mean = time.monotonic(), 0.0
     for step, batch in enumerate(batches(own, training), start=0):
         if step >= training.steps:
@@ -104,10 +105,10 @@ def train(
         schedule.step()
         mean += (loss.item() - mean) / min(step - done + 1, KEPT_EVERY)
         if (step + 1) % KEPT_EVERY == 0:
-            _keep(state, about, step + 1, network, optimiser, schedule)
+            kept(state, about, step + 1, parts)
             rate = (step + 1 - done) * training.batch / (time.monotonic() - started)
             told(f"{step + 1} of {training.steps} steps, {mean:.3f} nats, {rate:.0f} samples/s")
-    _keep(state, about, training.steps, network, optimiser, schedule)
+    kept(state, about, training.steps, parts)
     return network, judged(network, others, prior)
 
 
@@ -174,45 +175,3 @@ def judged(network: AbsenceModule, samples: Sequence[LineSample], prior: Tensor,
         round(float(right.mean()), 4) if right.size else 0.0,
         round(float(np.mean(nothing)), 4),
     )
-
-
-def _keep(
-    path: Path,
-    about: str,
-    step: int,
-    network: AbsenceModule,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    part = path.with_suffix(".part")
-    states = {
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    torch.save({"about": about, "step": step, **states}, part)
-    part.rename(path)
-
-
-def _resumed(
-    path: Path,
-    about: str,
-    network: AbsenceModule,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> int:
-    """Steps that a stopped training has made, its state taken over."""
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, weights_only=True)
-        known = state["about"]
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{path} holds no state of a training ({reason}): delete it to begin anew.") from None
-    if known != about:
-        raise BadInput(f"{path} is of a training with other settings: give another --out, or delete it.")
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["step"])

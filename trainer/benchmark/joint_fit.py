@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from eg_agent.errors import BadInput, BadPattern
 from eg_agent.identify import Identifier, IdentifySettings
-from eg_agent.identify.fusion import N_GROUPS
+from eg_agent.identify.fusion import N_GROUPS, fuse
 from eg_agent.identify.joint import LATTICE, MOST, NETWORK, of_cell
 from eg_agent.verify.traits import CONTEXT, TRAITS
 from trainer.benchmark.joint_batch import Batch, Row, batch_of
@@ -43,9 +43,9 @@ BELIEVED = (0.03, 0.97)
 STEPS, RATE, BATCH = 200, 0.03, 1500
 #: What the weights are held to their beginnings by: at the centre, and with the context.
 RIDGE = (1.5e-3, 5e-3)
-#: Where the traits' weights begin: half of those of the pooled evidence, half of the absence network's, and
+#: Where the traits' weights begin: half of those of the pooled evidence, half of the absence networks', and
 #: what neither knows at 0.
-BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0.5}
+BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0.5, "whole": -0.5}
 #: Where what the lattice counts begins.
 BEGIN_LATTICE = 0.5
 #: Claims from here on are counted: the agent stops there.
@@ -64,7 +64,7 @@ def run(
     """Rows of samples 0 to count - 1; those in OUT/rows.jsonl are not made again."""
 
     def prepare() -> Callable[[int], dict[str, Any]]:
-        identifier = Identifier("default", "inorganic", IdentifySettings(fusion="product"))
+        identifier = Identifier("default", "inorganic")
         samples = JointSamples(structures, identifier, seed)
         return lambda index: {"looks": _looks(samples, index)}
 
@@ -90,7 +90,7 @@ def _entry(look: Looked) -> dict[str, Any]:
     found = look.found
     assert found.network is not None
     assert found.evidence is not None
-    assert found.log_probability is not None
+    product = fuse(found.network.log_probability, found.evidence_only, IdentifySettings())
     said = found.network.log_probability - found.network.log_prior
     return {
         "kind": look.kind,
@@ -103,7 +103,7 @@ def _entry(look: Looked) -> dict[str, Any]:
         "traits": [np.round(c.traits, 4).tolist() for c in found.evidence.candidates],
         "context": np.round(found.evidence.context, 4).tolist(),
         "cell": np.round(found.evidence.cell or (), 5).tolist(),
-        "product": np.round(found.log_probability, 3).tolist(),
+        "product": np.round(product, 3).tolist(),
     }
 
 

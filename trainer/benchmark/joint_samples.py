@@ -2,10 +2,10 @@
 
 Two thirds are samples with a counting rate (`counted_samples`; half of them dim, half as bright as stage 2
 records), whose every measurement is a state of its own: one scan with random time, range and step; what the
-agent decides, up to a random number of looks; its first glance counted on for long. One third are whole
-patterns with the misfit of measured ones (`misfit_samples`, groups as databases have them). All are of
-formulas that training never saw, so that the network is as good on them as on any new compound; those of the
-deciding benchmark are left out.
+agent decides by the weights that ship, up to a random number of looks; its first glance counted on for
+long. One third are whole patterns with the misfit of measured ones (`misfit_samples`, groups as databases
+have them). All are of formulas that training never saw, so that the network is as good on them as on any
+new compound; those of the deciding benchmark are left out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from trainer.benchmark.counted_samples import (
     BUDGET,
     COSTS,
     DIM,
+    GLANCE,
     RANGE,
     STAGE_TWO,
+    STEP,
     Measuring,
     Sample,
     crystals,
@@ -44,12 +46,14 @@ MISFIT_EVERY = 3
 FLATTER = 0.85
 #: Seconds a point of a scan, and how many times longer than the first glance its lines are counted.
 SCAN, LONGER = (0.1, 20.0), (2.0, 2000.0)
-#: Step (degrees) and seconds a point of the first glance, whatever the deciding bench's agent has.
-STEP, GLANCE = 0.04, 0.1
+#: How an agent scans: step (degrees), seconds a point of its first glance, and whether it counts again half a
+#: step beside. The first is the deciding bench's, and comes twice as often as the other.
+WAYS: tuple[tuple[float, float, bool], ...] = ((STEP, GLANCE, True), (STEP, GLANCE, True), (0.04, 0.1, False))
 #: Samples whose crystals are drawn together, no formula twice.
 BLOCK = 60
-#: The agent's looks at most, and the share of those between the first and the last that are kept.
-LOOKS, KEPT = 12, 0.35
+#: The agent's looks at most (the deciding bench's limit of repeats; log-uniform), and the share of those
+#: between the first and the last that are kept.
+LOOKS, KEPT = 32, 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +88,7 @@ class JointSamples:
                 max_seconds_per_point=600.0,
                 max_seconds_per_sample=BUDGET,
                 max_total_seconds=1e9,
-                max_repeats=16,
+                max_repeats=LOOKS,
             ),
             DecideSettings(enough=0.99, wrong_stop=1e3 * BUDGET, smallest_gain=0.002),
             COSTS,
@@ -122,10 +126,10 @@ class JointSamples:
         yield "scan", at.seconds, self._look(at)
 
     def _agent(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
-        at = Measuring(sample, step=STEP)
-        _, seconds = at.glance(GLANCE)
-        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds)
-        last = int(rng.integers(LOOKS))
+        at, glance = _on_its_way(sample, rng)
+        _, seconds = at.glance(glance)
+        state = State(sample=sample.name).measured(at.seconds, seconds_per_point=seconds, step=at.step)
+        last = int(_log_uniform(rng, 1.0, LOOKS + 1.0)) - 1
         for number in range(last + 1):
             found = self._look(at)
             if number in (0, last) or rng.random() < KEPT:
@@ -137,8 +141,8 @@ class JointSamples:
             state = state.spent(decision, at.measure(decision.windows, decision.seconds_per_point))
 
     def _lines(self, sample: Sample, rng: np.random.Generator) -> Iterator[tuple[str, float, Identification]]:
-        at = Measuring(sample, step=STEP, stream=2)
-        windows, seconds = at.glance(GLANCE)
+        at, glance = _on_its_way(sample, rng, stream=2)
+        windows, seconds = at.glance(glance)
         longer = seconds * _log_uniform(rng, *LONGER)
         takes = COSTS.of(windows, at.step, longer).seconds
         at.measure(windows, longer * min(1.0, 0.9 * (BUDGET - at.seconds) / takes))
@@ -148,6 +152,12 @@ class JointSamples:
         if at.pattern is None:
             raise BadInput("nothing was measured.")
         return self._identifier.identify(at.pattern, at.sample.cell)
+
+
+def _on_its_way(sample: Sample, rng: np.random.Generator, stream: int = 0) -> tuple[Measuring, float]:
+    """A sample as one of the ways of an agent scans it, and its seconds a point of the first glance."""
+    step, glance, interleaved = WAYS[int(rng.integers(len(WAYS)))]
+    return Measuring(sample, step=step, stream=stream, interleaved=interleaved), glance
 
 
 def _kept(kind: str, formula: str, group: int, seconds: float, found: Identification) -> list[Looked]:

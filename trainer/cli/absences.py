@@ -21,22 +21,30 @@ def absences(
     workers: Annotated[int, typer.Option(min=1, help="Processes that make samples.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and training.")] = 0,
 ) -> None:
-    """Train the absence network on line intensities of structures; the same command goes on.
+    """Train what line intensities of structures say of absences; the same command goes on.
+
+    One network judges which lines are absent, a few others look at all lines.
 
     Writes absence_network.safetensors and absence_network.json, which the package ships in eg_agent/verify.
     """
     from datetime import UTC, datetime
 
     from eg_agent.errors import BadInput
-    from trainer.absences.packaging import ship
+    from trainer.absences.packaging import Trained, ship
     from trainer.absences.store import make, read
-    from trainer.absences.training import AbsenceTraining, train
+    from trainer.absences.together import put_together
+    from trainer.absences.training import AbsenceTraining, log_prior, train
+    from trainer.absences.whole import WholeTraining, train_whole
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: give a folder with --out.")
     with bar("samples") as update:
         files = make(structures, out, samples, seed=seed, workers=workers, progress=update)
-    training = AbsenceTraining(samples=seen, seed=seed)
-    network, judged = train([sample for path in files for sample in read(path)], out, training, typer.echo)
-    about = ship(network, judged, training, out, len(files), datetime.now(UTC).date().isoformat())
+    training, whole = AbsenceTraining(samples=seen, seed=seed), WholeTraining(seed=seed)
+    made = [sample for path in files for sample in read(path)]
+    network, judged = train(made, out, training, typer.echo)
+    members = train_whole(made, out, whole, typer.echo)
+    together = put_together(network, members, made, log_prior([s for s in made if not s.held_out]))
+    trained = Trained(network, judged, training, members, together, whole)
+    about = ship(trained, out, len(files), datetime.now(UTC).date().isoformat())
     typer.echo(json.dumps(about, indent=1))

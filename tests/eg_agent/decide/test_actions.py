@@ -116,6 +116,28 @@ def test_the_whole_range_is_offered_until_it_was_measured(undecided) -> None:
     assert seeing == pytest.approx(blind + 0.5 * found[0].unseen * (forecast.entropy - blind))
 
 
+def test_interleaved_scans_cost_and_give_what_their_own_step_does(undecided) -> None:
+    """All that was measured has half the step of one scan: each has half its points, in time and counts."""
+    limits = Limits(two_theta=(5.0, 90.0), max_seconds_per_point=20.0)
+    scene = scene_of(undecided, limits.two_theta, DecideSettings())
+    assert scene is not None
+    measured = undecided.measured
+    assert measured is not None
+    plain = options(scene, measured, 1.0, limits, DecideSettings())
+    coarse = options(scene, measured, 1.0, limits, DecideSettings(), step=2.0 * measured.step)
+    for one, other in zip(plain, coarse, strict=True):
+        assert (other.windows, other.seconds, other.action) == (one.windows, one.seconds, one.action)
+        assert other.step == pytest.approx(2.0 * one.step)
+        np.testing.assert_allclose(other.lines, 0.5 * one.lines)
+    state = State("A").measured(1000.0, seconds_per_point=1.0, step=2.0 * measured.step)
+    decision = Decider().decide(undecided, state)
+    assert decision.windows
+    finer = 0.5 if decision.action == "finer step" else 1.0
+    cost = Costs().of(decision.windows, finer * 2.0 * measured.step, decision.seconds_per_point or 0.0)
+    assert decision.cost == pytest.approx(cost.seconds)
+    assert state.spent(decision).step == 2.0 * measured.step
+
+
 def test_a_sample_is_spun_once(undecided) -> None:
     """Where spinning is all that is allowed, it is asked for until the sample turns."""
     limits = Limits(actions=("spin", "next sample"), max_seconds_per_sample=28000.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -245,3 +247,27 @@ def test_state_counts_what_was_spent(make_answer, make_scan) -> None:
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(BadInput, match=next(iter(wrong))):
         DecideSettings(**wrong)
+
+
+def test_a_decision_made_before_steps_were_known_keeps_its_id(make_answer, make_scan) -> None:
+    """Ledgers of older versions are replayed: their states have no step, and none was hashed."""
+    answer, state, decider = (
+        make_answer({10: 0.97}, verdict="identified", measured=make_scan()),
+        State("A"),
+        Decider(),
+    )
+    older = json.loads(to_json(state))
+    assert older.pop("step") is None
+    said = json.dumps(older, separators=(",", ":"))
+    parts = [
+        answer.provenance.pattern_uid,
+        answer.verdict,
+        hashlib.sha256(answer.log_probability.tobytes()).hexdigest(),
+        "run",
+        said,
+        *(to_json(part) for part in (decider.limits, decider.settings, decider.costs)),
+    ]
+    expected = hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+    assert decider.decide(answer, state, run_uid="run").decision_id == expected
+    stepped = decider.decide(answer, replace(state, step=0.02), run_uid="run")
+    assert stepped.decision_id != expected

@@ -51,7 +51,7 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
         return float(row[0]) + sum(float(w) * v for w, v in zip(row[1 : 1 + len(z)], z, strict=True))
 
     # what says that a candidate is violated never speaks for it
-    against = ("evidence", "chi_square", "strongest", "learned")
+    against = ("evidence", "chi_square", "strongest", "learned", "whole")
     counts = [
         min(linear(row), 0.0) if name in against else linear(row)
         for name, row in zip(TRAITS, weights.traits, strict=True)

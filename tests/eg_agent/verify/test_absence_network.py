@@ -16,6 +16,7 @@ from eg_agent.verify.line_features import FEATURES, LineFeatures, features_of, l
 from eg_agent.verify.line_kinds import FAMILIES, N_KINDS, N_PARITIES
 from eg_agent.verify.metric import metric_system
 from eg_agent.verify.score import log_mean
+from eg_agent.verify.traits import MOST_WHOLE, TRAITS
 from eg_agent.verify.verifier import learned_scores, verify, weigh
 
 COPPER = Radiation.anode("Cu")
@@ -89,7 +90,7 @@ def test_the_true_group_is_among_the_most_likely(simulated, name: str) -> None:
     cell = sample.known.cell
     learned = learned_scores(
         weighed.likelihood, list(weighed.candidates), cell, metric_system(cell), sample.pattern.radiation
-    )
+    ).absences
     groups = np.array([c.setting.group for c in weighed.candidates])
     of_group = {int(n): log_mean(learned[groups == n]) for n in np.unique(groups)}
     best = sorted(of_group, key=lambda n: -of_group[n])
@@ -122,7 +123,7 @@ def test_a_triclinic_lattice_leaves_nothing_to_tell() -> None:
     system = metric_system(cell)
     assert system.name == "triclinic"
     found = learned_scores(None, [None] * 2, cell, system, COPPER)  # type: ignore[arg-type, list-item]
-    assert found.tolist() == [0.0, 0.0]
+    assert found.absences.tolist() == found.whole.tolist() == [0.0, 0.0]
     with pytest.raises(ValueError, match="triclinic"):
         line_features(None, cell, system, COPPER)  # type: ignore[arg-type]
 
@@ -136,5 +137,29 @@ def test_the_shipped_weights_say_where_they_come_from() -> None:
 def test_every_candidate_of_a_group_shares_its_trait(simulated) -> None:
     sample = simulated("barite")
     evidence = verify(sample.pattern, sample.known.cell)
-    assert min(c.traits[-1] for c in evidence.candidates) == 0.0
+    for trait in ("learned", "whole"):
+        assert min(c.traits[TRAITS.index(trait)] for c in evidence.candidates) == 0.0
     assert all(np.isfinite(c.traits).all() for c in evidence.candidates)
+    assert max(c.traits[TRAITS.index("whole")] for c in evidence.candidates) <= MOST_WHOLE
+
+
+@pytest.mark.parametrize(
+    ("name", "others"), [("halite", (81, 87)), ("barite", (11, 12)), ("scheelite", (62,))]
+)
+def test_patterns_of_known_types_look_like_their_groups(
+    simulated, name: str, others: tuple[int, ...]
+) -> None:
+    sample = simulated(name)
+    weighed = weigh(sample.pattern, sample.known.cell)
+    system = metric_system(sample.known.cell)
+    lines = line_features(weighed.likelihood, sample.known.cell, system, sample.pattern.radiation)
+    whole = shipped().of_whole(lines)
+    for other in others:
+        assert whole[sample.known.group - 1] > whole[other - 1]
+
+
+def test_of_the_whole_the_order_of_lines_does_not_matter() -> None:
+    lines = _lines(5)
+    order = np.random.default_rng(1).permutation(30)
+    mixed = replace(lines, values=lines.values[order], kinds=lines.kinds[order])
+    np.testing.assert_allclose(shipped().of_whole(mixed), shipped().of_whole(lines), atol=1e-9)

@@ -8,6 +8,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
+from eg_agent.verify.absence_network import Learned
 from eg_agent.verify.traits import CONTEXT, TRAITS, context_of, traits_of
 from eg_agent.verify.verifier import verify, weigh
 
@@ -23,7 +24,9 @@ def test_traits_are_what_they_are_said_to_be(made) -> None:
     _, _, weighed, _ = made
     rng = np.random.default_rng(2)
     learned = rng.normal(scale=5.0, size=len(weighed.candidates))
-    found = traits_of(weighed.likelihood, list(weighed.candidates), weighed.scores, learned)
+    whole = rng.normal(scale=3.0, size=len(weighed.candidates))
+    candidates = list(weighed.candidates)
+    found = traits_of(weighed.likelihood, candidates, weighed.scores, Learned(learned, whole))
     groups = np.array([c.setting.group for c in weighed.candidates])
     mean = {n: np.log(np.mean(np.exp(learned[groups == n]))) for n in set(groups.tolist())}
     behind = np.array([max(mean.values()) - mean[n] for n in groups.tolist()])
@@ -31,6 +34,7 @@ def test_traits_are_what_they_are_said_to_be(made) -> None:
         "tail"
     ]
     np.testing.assert_allclose(found[:, TRAITS.index("learned")], tail * np.log1p(behind / tail), rtol=1e-9)
+    np.testing.assert_allclose(found[:, TRAITS.index("whole")], np.clip(whole.max() - whole, 0.0, 6.0))
     assert found.shape == (len(weighed.candidates), len(TRAITS))
     line = weighed.likelihood.intensity
     for candidate, row in zip(weighed.candidates, found, strict=True):

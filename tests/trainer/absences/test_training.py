@@ -20,9 +20,11 @@ from simulators.corpus import held_out
 from simulators.textbook import textbook
 from trainer.absences.intensities import LineSample, line_sample
 from trainer.absences.network import AbsenceModule, Size, group_likelihoods, padded
-from trainer.absences.packaging import ship
+from trainer.absences.packaging import Trained, ship
 from trainer.absences.store import LineSamples, copied, make, molecular, read, write
+from trainer.absences.together import put_together
 from trainer.absences.training import AbsenceTraining, judged, log_prior, train
+from trainer.absences.whole import WholeTraining, curves_of, said, train_whole
 from trainer.benchmark.simulated_samples import own_metric
 from trainer.cli.main import app
 
@@ -122,12 +124,17 @@ def test_too_few_samples_are_refused(samples: list[LineSample], tmp_path: Path) 
 def test_what_is_shipped_is_what_was_trained(samples: list[LineSample], tmp_path: Path) -> None:
     module = AbsenceModule(SMALL.size)
     figures = judged(module, samples[:20], log_prior(samples))
-    about = ship(module, figures, SMALL, tmp_path, 3, "2026-01-01")
+    whole = WholeTraining(epochs=1, width=16)
+    members = train_whole(samples, tmp_path, whole)
+    together = replace(put_together(module, members, samples, log_prior(samples)), absences=0.5, whole=0.25)
+    about = ship(Trained(module, figures, SMALL, members, together, whole), tmp_path, 3, "2026-01-01")
     assert json.loads((tmp_path / "absence_network.json").read_text()) == json.loads(json.dumps(about))
     again = network_of(load_file(tmp_path / "absence_network.safetensors"))
     sample = samples[0]
     of = _lines(sample), sample.forbidden, sample.groups
+    of_whole = said(members, curves_of([sample], log_prior(samples)))[0].numpy()[sample.groups - 1]
     np.testing.assert_array_equal(again.score(*of), network_of(module.tensors()).score(*of))
+    np.testing.assert_allclose(again.of_whole(of[0])[sample.groups - 1], 0.25 * of_whole, atol=2e-3)
 
 
 def test_samples_are_a_function_of_seed_and_number_and_are_not_made_twice(
