@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 #: Manager, environment and RunEngine of a plan that is over, which for a moment is no fault.
 _OVER = ("executing_queue", "idle", "idle")
+#: What such a manager executes where it does not say.
+_UNKNOWN = "a plan"
 
 
 class Environment:
@@ -120,8 +122,9 @@ class Environment:
         that it executes the plan and starts nothing, for good. Another environment frees it.
         """
         status, policy, now = view.status, self._settings, time.monotonic()
-        item = "" if view.running is None else view.running["item_uid"]
-        if not item or (status.manager, status.environment, status.run_engine) != _OVER:
+        # no running item is lost in the middle, too: taken from Redis, and not in the history yet
+        item = _UNKNOWN if view.running is None else f"item {view.running['item_uid'][:8]}"
+        if (status.manager, status.environment, status.run_engine) != _OVER:
             self._over = ("", 0.0)
             return ""
         if self._over[0] != item:
@@ -132,7 +135,7 @@ class Environment:
         if policy.environment == "recover":
             return "the manager has lost the end of its plan"
         self._state.waiting["environment"] = (
-            f"the RE Manager says that it executes item {item[:8]}, and its worker has been idle for "
+            f"the RE Manager says that it executes {item}, and its worker has been idle for "
             f"{idle:.0f} s: destroy its environment and open it, or set [queue] environment"
         )
         return ""

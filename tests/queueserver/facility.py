@@ -132,6 +132,10 @@ class Facility:
         self.agents.append(found)
         return found
 
+    def seen(self, agent: AgentProcess) -> list[object]:
+        """What manager and agent say, for the message of a test that waits in vain."""
+        return [self.manager.ask("status"), self.manager.ask("queue_get"), agent.health(), agent.tail()]
+
     def processor_seconds(self) -> float:
         """What all processes that live now have used of the processor so far."""
         import psutil

@@ -47,15 +47,23 @@ def absent(*names: str) -> str:
     return f"not on this machine: {', '.join(missing)} (see .ci/run for how to install)" if missing else ""
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 300.0) -> None:
-    """Wait until `ready`, or fail saying what was waited for."""
-    deadline = time.monotonic() + seconds
+def wait_for(
+    what: str, ready: Callable[[], bool], seconds: float = 300.0, seen: Callable[[], object] | None = None
+) -> None:
+    """Wait until `ready`, or fail: what was waited for, how `ready` failed last, and what is `seen` then."""
+    deadline, problem = time.monotonic() + seconds, ""
     while time.monotonic() < deadline:
-        with contextlib.suppress(Exception):
+        try:
             if ready():
                 return
+            problem = ""
+        except Exception as error:
+            problem = f"; {type(error).__name__}: {error}"
         time.sleep(0.05)
-    raise TimeoutError(f"{what}: not within {seconds:g} s")
+    if seen is not None:
+        with contextlib.suppress(Exception):
+            problem += f"; {seen()}"
+    raise TimeoutError(f"{what}: not within {seconds:g} s{problem}")
 
 
 class Server(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from accounts import ENDLESS, account, finish
@@ -24,13 +25,15 @@ def test_an_agent_says_so_and_one_that_may_recover_frees_the_queue(facility, shi
         wait_for("a run", lambda: facility.manager.ask("status")["re_state"] == "running", 600)
         os.kill(facility.redis.process.pid, signal.SIGSTOP)
         wait_for("its end", lambda: facility.manager.ask("status")["re_state"] == "idle", 600)
+        # It asks its worker for the report, then Redis: before that, a new Redis would only be a short break.
+        time.sleep(2.0)
         facility.redis.kill()
         facility.redis.start()
 
         def told() -> bool:
             return "its worker has been idle" in agent.health()["waiting"].get("environment", "")
 
-        wait_for("the agent to say so", told, 120)
+        wait_for("the agent to say so", told, 120, lambda: facility.seen(agent))
         assert facility.manager.ask("status")["manager_state"] == "executing_queue"
         agent.process.terminate()
         assert agent.process.wait(60) == 0

@@ -23,7 +23,12 @@ def test_six_iterations_each_decision_has_its_run_and_its_entry(facility, shift)
     agent = facility.agent(path, name, identifier=ENDLESS)
     agent.start()
     try:
-        wait_for("two answers", lambda: agent.health()["runs_answered"] >= 2, 900)
+        wait_for(
+            "two answers",
+            lambda: agent.health()["runs_answered"] >= 2,
+            900,
+            lambda: facility.seen(agent),
+        )
         agent.process.terminate()
         assert agent.process.wait(60) == 0
         agent.start()

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from eg_agent.errors import BadInput
 from eg_agent.identify.lattice_prior import shipped
+from eg_agent.verify.absence_network import WEIGHTS
 from trainer.absences.intensities import LineSample
 from trainer.absences.network import NEVER, NUMBERS, AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.store import RECIPE
@@ -35,13 +37,16 @@ SURE = 0.95
 @dataclass(frozen=True, slots=True)
 class AbsenceTraining:
     """samples: seen in all, each file several times; batch: samples a step; rate: of AdamW, falls to 0
-    along a cosine."""
+    along a cosine; dropout: of hidden values; go_on: begin with the network that the package ships, which has
+    seen samples of its own, not with random weights."""
 
     samples: int = 1_000_000
     batch: int = 48
     rate: float = 2e-3
     decay: float = 1e-4
     clip: float = 1.0
+    dropout: float = 0.0
+    go_on: bool = False
     size: Size = field(default_factory=lambda: Size(48, 96, 128, 64))
     seed: int = 0
 
@@ -81,7 +86,9 @@ def train(
         )
     prior = log_prior(own)
     torch.manual_seed(training.seed)
-    network = AbsenceModule(training.size)
+    network = AbsenceModule(training.size, training.dropout)
+    if training.go_on:
+        network.take(load_file(WEIGHTS))
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.rate, weight_decay=training.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     state = out / "state.pt"
@@ -109,7 +116,7 @@ def train(
             rate = (step + 1 - done) * training.batch / (time.monotonic() - started)
             told(f"{step + 1} of {training.steps} steps, {mean:.3f} nats, {rate:.0f} samples/s")
     kept(state, about, training.steps, parts)
-    return network, judged(network, others, prior)
+    return network.eval(), judged(network.eval(), others, prior)
 
 
 def log_prior(samples: Sequence[LineSample]) -> Tensor:
