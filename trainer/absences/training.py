@@ -88,7 +88,7 @@ def train(
     torch.manual_seed(training.seed)
     network = AbsenceModule(training.size, training.dropout)
     if training.go_on:
-        network.take(load_file(WEIGHTS))
+        _begun(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.rate, weight_decay=training.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     state = out / "state.pt"
@@ -102,6 +102,7 @@ def train(
         if step < done:
             continue
         noise = np.random.default_rng([training.seed, 0x0FF, step])
+        torch.manual_seed(training.seed + 1_000_003 * step)  # dropout, the same for one that goes on
         log_p = posterior(network, padded(batch, noise), known(batch, prior))
         truth = torch.tensor([s.group for s in batch])
         loss = -log_p.gather(1, truth[:, None]).mean()
@@ -117,6 +118,16 @@ def train(
             told(f"{step + 1} of {training.steps} steps, {mean:.3f} nats, {rate:.0f} samples/s")
     kept(state, about, training.steps, parts)
     return network.eval(), judged(network.eval(), others, prior)
+
+
+def _begun(network: AbsenceModule) -> None:
+    """Give a network the weights that the package ships; BadInput where it has other sizes."""
+    try:
+        network.take(load_file(WEIGHTS))
+    except ValueError as error:
+        raise BadInput(
+            f"the network of the package cannot be gone on with, as its size is another: {error}"
+        ) from None
 
 
 def log_prior(samples: Sequence[LineSample]) -> Tensor:
