@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -79,8 +79,7 @@ class AbsenceModule(nn.Module):
 
     table: Tensor
 
-    def __init__(self, size: Size | None = None, dropout: float = 0.0) -> None:
-        """dropout: of the values of hidden layers, in training."""
+    def __init__(self, size: Size | None = None) -> None:
         super().__init__()
         self.size = size = size or Size()
         self.classes = nn.Embedding(N_CLASSES, EMBEDDED)
@@ -88,11 +87,9 @@ class AbsenceModule(nn.Module):
         self.groups = nn.Embedding(NUMBERS, GROUP)
         of_sums = 4 * size.line + 4
         self.lattice = _layers(N_SHAPE, SHAPE_HIDDEN, LATTICE)
-        self.psi = _layers(
-            len(FEATURES) + EMBEDDED + LATTICE, size.hidden, size.hidden, 2 * size.line, dropout=dropout
-        )
-        self.rho = _layers(of_sums + EMBEDDED + LATTICE, size.kind, size.inside, dropout=dropout)
-        self.out = _layers(size.inside + of_sums + LATTICE + GROUP, 64, 32, 1, dropout=dropout)
+        self.psi = _layers(len(FEATURES) + EMBEDDED + LATTICE, size.hidden, size.hidden, 2 * size.line)
+        self.rho = _layers(of_sums + EMBEDDED + LATTICE, size.kind, size.inside)
+        self.out = _layers(size.inside + of_sums + LATTICE + GROUP, 64, 32, 1)
 
     def forward(self, of: Lines) -> Tensor:
         class_of_kind = self.table[of.family]
@@ -116,15 +113,6 @@ class AbsenceModule(nn.Module):
         last = [(each * there).sum(2), total, around[:, :, 0], self.groups(of.groups)]
         return self.out(torch.cat(last, -1))[..., 0]
 
-    def take(self, tensors: Mapping[str, np.ndarray]) -> None:
-        """Begin with weights of these names (`tensors`); ValueError for those of another size."""
-        with torch.no_grad():
-            for name, parameter in self._named():
-                value = torch.from_numpy(np.asarray(tensors[name], dtype=np.float32))
-                if value.shape != parameter.shape:
-                    raise ValueError(f"{name} is {tuple(value.shape)}, not {tuple(parameter.shape)}.")
-                parameter.copy_(value)
-
     @staticmethod
     def _by_kind(values: Tensor, place: Tensor) -> Tensor:
         """[b, k, kind * (width + 1)]: a line's vector, and a 1 that counts it, in the place of its kind."""
@@ -133,23 +121,18 @@ class AbsenceModule(nn.Module):
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights by the names that `eg_agent.verify.absence_network.network_of` reads."""
-        return {name: value.detach().numpy().astype(np.float32) for name, value in self._named()}
-
-    def _named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        yield "classes", self.classes.weight
-        yield "groups", self.groups.weight
+        found = {"classes": self.classes.weight, "groups": self.groups.weight}
         for part in PARTS:
             linear = [layer for layer in getattr(self, part) if isinstance(layer, nn.Linear)]
             for place, layer in enumerate(linear):
-                yield f"{part}.{place}.weight", layer.weight
-                yield f"{part}.{place}.bias", layer.bias
+                found |= {f"{part}.{place}.weight": layer.weight, f"{part}.{place}.bias": layer.bias}
+        return {name: value.detach().numpy().astype(np.float32) for name, value in found.items()}
 
 
-def _layers(*widths: int, dropout: float = 0.0) -> nn.Sequential:
+def _layers(*widths: int) -> nn.Sequential:
     parts: list[nn.Module] = []
     for number, (a, b) in enumerate(pairwise(widths)):
-        before: list[nn.Module] = [nn.SiLU(), nn.Dropout(dropout)] if number else []
-        parts += [*before, nn.Linear(a, b)]
+        parts += [nn.SiLU()] * (number > 0) + [nn.Linear(a, b)]
     return nn.Sequential(*parts)
 
 

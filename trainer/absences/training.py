@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor
 
 from eg_agent.errors import BadInput
 from eg_agent.identify.lattice_prior import shipped
-from eg_agent.verify.absence_network import WEIGHTS
 from trainer.absences.intensities import LineSample
 from trainer.absences.network import NEVER, NUMBERS, AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.store import RECIPE
@@ -37,16 +35,13 @@ SURE = 0.95
 @dataclass(frozen=True, slots=True)
 class AbsenceTraining:
     """samples: seen in all, each file several times; batch: samples a step; rate: of AdamW, falls to 0
-    along a cosine; dropout: of hidden values; go_on: begin with the network that the package ships, which has
-    seen samples of its own, not with random weights."""
+    along a cosine."""
 
     samples: int = 1_000_000
     batch: int = 48
     rate: float = 2e-3
     decay: float = 1e-4
     clip: float = 1.0
-    dropout: float = 0.0
-    go_on: bool = False
     size: Size = field(default_factory=lambda: Size(48, 96, 128, 64))
     seed: int = 0
 
@@ -86,9 +81,7 @@ def train(
         )
     prior = log_prior(own)
     torch.manual_seed(training.seed)
-    network = AbsenceModule(training.size, training.dropout)
-    if training.go_on:
-        _begun(network)
+    network = AbsenceModule(training.size)
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.rate, weight_decay=training.decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     state = out / "state.pt"
@@ -102,7 +95,6 @@ def train(
         if step < done:
             continue
         noise = np.random.default_rng([training.seed, 0x0FF, step])
-        torch.manual_seed(training.seed + 1_000_003 * step)  # dropout, the same for one that goes on
         log_p = posterior(network, padded(batch, noise), known(batch, prior))
         truth = torch.tensor([s.group for s in batch])
         loss = -log_p.gather(1, truth[:, None]).mean()
@@ -117,17 +109,7 @@ def train(
             rate = (step + 1 - done) * training.batch / (time.monotonic() - started)
             told(f"{step + 1} of {training.steps} steps, {mean:.3f} nats, {rate:.0f} samples/s")
     kept(state, about, training.steps, parts)
-    return network.eval(), judged(network.eval(), others, prior)
-
-
-def _begun(network: AbsenceModule) -> None:
-    """Give a network the weights that the package ships; BadInput where it has other sizes."""
-    try:
-        network.take(load_file(WEIGHTS))
-    except ValueError as error:
-        raise BadInput(
-            f"the network of the package cannot be gone on with, as its size is another: {error}"
-        ) from None
+    return network, judged(network, others, prior)
 
 
 def log_prior(samples: Sequence[LineSample]) -> Tensor:

@@ -16,11 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
-from eg_agent.errors import BadInput
-from eg_agent.verify.absence_network import WEIGHTS
 from eg_agent.verify.line_kinds import FAMILIES
 from eg_agent.verify.line_spectrum import N_SPECTRUM, line_spectrum
 from trainer.absences.intensities import LineSample
@@ -33,7 +30,7 @@ from trainer.kept_state import Stateful, kept, taken_up
 class WholeTraining:
     """epochs: times that every sample is seen; width: of the two hidden layers; dropout: of their values;
     noise: log-sigma by which curves are multiplied; rate: of AdamW, one cycle; members: networks whose mean
-    counts; go_on: begin with those that the package ships."""
+    counts."""
 
     epochs: int = 10
     batch: int = 512
@@ -43,7 +40,6 @@ class WholeTraining:
     rate: float = 2e-3
     decay: float = 0.02
     members: int = 2
-    go_on: bool = False
     seed: int = 0
 
 
@@ -99,8 +95,6 @@ def _member(
 ) -> nn.Sequential:
     torch.manual_seed(1000 * training.seed + member)
     network = module_of(training)
-    if training.go_on:
-        begun(network, member)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=training.decay)
     a_batch = min(training.batch, len(curves.group))
     a_pass = len(curves.group) // a_batch
@@ -131,23 +125,6 @@ def _member(
             f"{time.monotonic() - started:.0f} s"
         )
     return network.eval()
-
-
-def begun(network: nn.Sequential, member: int) -> None:
-    """Give a network the weights of the package's; BadInput where that has none of its size."""
-    tensors, about = load_file(WEIGHTS), json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
-    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
-    for place, layer in enumerate(linear):
-        # the last layer is shipped times its power
-        power = about["together"]["whole"] if layer is linear[-1] else 1.0
-        for kind, own in (("weight", layer.weight), ("bias", layer.bias)):
-            value = tensors.get(f"whole {member}.{place}.{kind}")
-            if value is None or value.shape != own.shape:
-                raise BadInput(
-                    f"the package has no network {member} over all lines of this size: begin anew."
-                )
-            with torch.no_grad():
-                own.copy_(torch.from_numpy(value.astype(np.float32) / power))
 
 
 @torch.inference_mode()

@@ -19,9 +19,6 @@ def absences(
     samples: Annotated[int, typer.Option(min=1, help="Measurements to make, in files of 2,000.")] = 120_000,
     seen: Annotated[int, typer.Option(min=1, help="Samples to train on, each several times.")] = 600_000,
     workers: Annotated[int, typer.Option(min=1, help="Processes that make samples.")] = 1,
-    go_on: Annotated[
-        bool, typer.Option("--go-on", help="Begin with the package's network, on samples of another --seed.")
-    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and training.")] = 0,
 ) -> None:
     """Train what line intensities of structures say of absences; the same command goes on.
@@ -43,8 +40,7 @@ def absences(
         raise BadInput(f"{out} is a file: give a folder with --out.")
     with bar("samples") as update:
         files = make(structures, out, samples, seed=seed, workers=workers, progress=update)
-    training = AbsenceTraining(samples=seen, seed=seed, go_on=go_on)
-    whole = WholeTraining(seed=seed, go_on=go_on)
+    training, whole = AbsenceTraining(samples=seen, seed=seed), WholeTraining(seed=seed)
     made = [sample for path in files for sample in read(path)]
     network, judged = train(made, out, training, typer.echo)
     members = train_whole(made, out, whole, typer.echo)

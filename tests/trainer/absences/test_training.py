@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
-from eg_agent.verify.absence_network import WEIGHTS, network_of, shipped
+from eg_agent.verify.absence_network import network_of
 from eg_agent.verify.line_features import LineFeatures
 from eg_agent.verify.metric import metric_system
 from simulators.corpus import held_out
@@ -24,11 +24,11 @@ from trainer.absences.packaging import Trained, ship
 from trainer.absences.store import LineSamples, copied, make, molecular, read, write
 from trainer.absences.together import put_together
 from trainer.absences.training import AbsenceTraining, judged, log_prior, train
-from trainer.absences.whole import WholeTraining, begun, curves_of, module_of, said, train_whole
+from trainer.absences.whole import WholeTraining, curves_of, said, train_whole
 from trainer.benchmark.simulated_samples import own_metric
 from trainer.cli.main import app
 
-SMALL = AbsenceTraining(samples=1600, batch=16, dropout=0.05, size=Size(8, 16, 16, 8))
+SMALL = AbsenceTraining(samples=1600, batch=16, size=Size(8, 16, 16, 8))
 
 
 @pytest.fixture(scope="module")
@@ -106,31 +106,6 @@ def test_training_learns_and_goes_on_where_it_stopped(
         np.testing.assert_allclose(resumed.tensors()[name], value, atol=1e-6)
     with pytest.raises(BadInput, match="other settings"):
         train(samples, tmp_path / "b", replace(SMALL, rate=1e-4))
-
-
-def test_a_network_begins_as_the_package_has_it(samples: list[LineSample], tmp_path: Path) -> None:
-    module = AbsenceModule(AbsenceTraining().size)
-    module.take(load_file(WEIGHTS))
-    for sample in samples[:5]:
-        of = _lines(sample), sample.forbidden, sample.groups
-        with torch.no_grad():
-            own = module(padded([sample]))[0].numpy()
-        np.testing.assert_allclose(own, shipped().score(*of), atol=2e-3)
-    with pytest.raises(BadInput, match="its size is another"):
-        train(samples, tmp_path, replace(SMALL, go_on=True))
-
-
-def test_networks_over_all_lines_begin_as_the_package_has_them(samples: list[LineSample]) -> None:
-    training = WholeTraining()
-    members = [module_of(training).eval() for _ in range(training.members)]
-    for place, member in enumerate(members):
-        begun(member, place)
-    power = json.loads(WEIGHTS.with_suffix(".json").read_text())["together"]["whole"]
-    own = power * said(members, curves_of(samples[:5], log_prior(samples))).numpy()
-    for sample, row in zip(samples, own, strict=False):
-        np.testing.assert_allclose(row, shipped().of_whole(_lines(sample)), atol=2e-2)
-    with pytest.raises(BadInput, match="of this size: begin anew"):
-        begun(module_of(WholeTraining(width=16)), 0)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"no state", b"PK\x03\x04 cut off"])
