@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,8 +22,16 @@ Item = dict[str, Any]
 Position = Literal["front", "back"]
 
 
+#: What redis-py says where Redis does not serve; the manager passes it on as its reason for a refusal.
+_STORE_AWAY = re.compile(
+    r"\bError (\S+ )?(connecting to|while reading from|while writing to) |\bConnection closed by server"
+    r"|\bTimeout (connecting to|reading from|writing to) |\bRedis is loading the dataset|\bMASTERDOWN\b"
+)
+
+
 class QueueAway(EgAgentError):
-    """The RE Manager gave no answer: whether it carried out the request is not known."""
+    """The RE Manager, or the Redis behind it, gave no answer: whether it carried out the request is not
+    known."""
 
 
 class QueueRefused(EgAgentError):
@@ -148,7 +157,10 @@ class QueueManager:
         try:
             yield api
         except api.RequestFailedError as error:
-            raise QueueRefused(_said(error)) from None
+            said = _said(error)
+            if store_is_away(said):
+                raise QueueAway(f"the RE Manager has lost its Redis: {said}") from None
+            raise QueueRefused(said) from None
         except api.RequestTimeoutError as error:
             self.close()
             raise QueueAway(f"no answer from {redacted(self.address)} within {self._timeout:g} s") from error
@@ -261,6 +273,11 @@ class QueueManager:
             # Closing is a courtesy to a manager that may be gone, and every client fails in its own way.
             with contextlib.suppress(Exception):
                 api.close()
+
+
+def store_is_away(said: str) -> bool:
+    """Whether a manager that refuses with these words is without its Redis, which passes by itself."""
+    return _STORE_AWAY.search(said) is not None
 
 
 def _said(error: Exception) -> str:
