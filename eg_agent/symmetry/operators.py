@@ -62,13 +62,7 @@ class Operators:
 
     def absent(self, hkl: npt.ArrayLike) -> BoolArray:
         """bool [n]: systematically absent reflections among hkl, int [n, 3]."""
-        h = np.asarray(hkl, dtype=np.int64)
-        result = np.zeros(len(h), dtype=bool)
-        for rotation, translation in zip(self.rotations, self.translations):
-            if not translation.any():
-                continue
-            result |= ((h @ translation) % DEN != 0) & (h @ rotation == h).all(axis=1)
-        return result
+        return AbsenceTable(hkl).absent(self)
 
     def rules(self) -> Operators:
         """A few of these operations that make exactly the same reflections absent.
@@ -85,6 +79,43 @@ class Operators:
                 keep[i] = True
                 left &= ~new
         return self.where(keep)
+
+
+class AbsenceTable:
+    """Reflections that many groups are asked about: what an operation does to them is worked out once.
+
+    hkl: int [n, 3].
+    """
+
+    def __init__(self, hkl: npt.ArrayLike) -> None:
+        self.hkl = np.asarray(hkl, dtype=np.int64)
+        self._kept: dict[bytes, BoolArray] = {}
+        self._shifted: dict[bytes, BoolArray] = {}
+
+    def absent(self, operators: Operators) -> BoolArray:
+        """bool [n]: those that are systematically absent."""
+        result = np.zeros(len(self.hkl), dtype=bool)
+        for rotation, translation in zip(operators.rotations, operators.translations):
+            if translation.any():
+                result |= self._shifts(translation) & self._keeps(rotation)
+        return result
+
+    def _shifts(self, translation: IntArray) -> BoolArray:
+        """Whose phase the translation changes."""
+        key = translation.tobytes()
+        found = self._shifted.get(key)
+        if found is None:
+            found = self._shifted[key] = (self.hkl @ translation) % DEN != 0
+        return found
+
+    def _keeps(self, rotation: IntArray) -> BoolArray:
+        """Which the rotation leaves in place."""
+        key = rotation.tobytes()
+        found = self._kept.get(key)
+        if found is None:
+            first, second, third = (self.hkl @ (rotation - np.eye(3, dtype=np.int64))).T
+            found = self._kept[key] = (first | second | third) == 0
+        return found
 
 
 def from_gemmi(group: gemmi.GroupOps) -> Operators:

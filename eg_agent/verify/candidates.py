@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eg_agent.symmetry import Setting, groups, settings
+from eg_agent.symmetry.operators import AbsenceTable
 from eg_agent.verify.lines import Lines, dimensions
 from eg_agent.verify.metric import MetricSystem
 
@@ -58,9 +59,9 @@ def candidates_on(lines: Lines, chosen: tuple[Setting, ...], system: MetricSyste
     """The settings with the lines that they allow."""
     n = len(lines)
     dimension = dimensions(lines.members, system) - 1
-    found = []
+    found, members = [], AbsenceTable(lines.members)
     for setting in chosen:
-        absent = setting.absent(lines.members)
+        absent = members.absent(setting.rules)
         allowed = 2.0 * np.bincount(lines.line[~absent], minlength=n).astype(float)
         found.append(Candidate(setting, allowed, np.bincount(dimension[absent], minlength=3).astype(float)))
     return found
