@@ -221,6 +221,13 @@ def _folder(request: Request) -> Path:
     return folder
 
 
+def _given_up(folder: Path) -> None:
+    """Remove the folder of a round that was refused, and that of the rounds where it was the only thing."""
+    shutil.rmtree(folder)
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
 def _champion(request: Request) -> Path:
     """Card of the checkpoint to be beaten."""
     if request.champion:
@@ -261,13 +268,13 @@ def _recent(request: Request, folder: Path, source: Path, console: Console) -> R
         recent = replace(recent, refused={**found.passed, **recent.refused})
         recent.save(path)
     except TiledAway as error:
-        shutil.rmtree(folder)
+        _given_up(folder)
         raise BadInput(
             f"Tiled does not answer at {redacted(request.tiled).partition('?')[0]} ({error}): "
             "start it, or check URI and key, and run this again."
         ) from None
     except EgAgentError:
-        shutil.rmtree(folder)
+        _given_up(folder)
         raise
     return recent
 
@@ -279,7 +286,7 @@ def _check_enough(request: Request, recent: Recent) -> None:
     if counts[1] < least or counts[0] < 1:
         folder = rounds(request.work)[-1]
         if not (folder / ASKED).exists():
-            shutil.rmtree(folder)
+            _given_up(folder)
         raise BadInput(
             f"too few verified compounds: {counts[0]} to train on and {counts[1]} to judge by, where {least} "
             "must judge: verify more samples, raise --calibration-share, or lower least_compounds in --gates."
