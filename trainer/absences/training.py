@@ -8,6 +8,7 @@ what is kept is the likelihood alone.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from eg_agent.errors import BadInput
 from eg_agent.identify.lattice_prior import shipped
+from eg_agent.verify.absence_network import WEIGHTS
 from trainer.absences.intensities import LineSample
+from trainer.absences.isotypes import like_isotypes
 from trainer.absences.network import NEVER, NUMBERS, AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.store import RECIPE
 from trainer.kept_state import Stateful, kept, taken_up
@@ -34,11 +38,15 @@ SURE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class AbsenceTraining:
-    """samples: seen in all, each file several times; batch: samples a step; rate: of AdamW, falls to 0
-    along a cosine."""
+    """samples: seen in all, each file several times; batch: samples a step; rate: of AdamW, rises over `warm`
+    steps and falls to 0 along a cosine; coarse: share of the steps, the first ones, with half the precision
+    (`AbsenceModule`). further: begin with the weights of the package, not at random."""
 
     samples: int = 1_000_000
     batch: int = 48
+    warm: int = 200
+    coarse: float = 0.8
+    further: bool = False
     rate: float = 2e-3
     decay: float = 1e-4
     clip: float = 1.0
@@ -48,6 +56,11 @@ class AbsenceTraining:
     @property
     def steps(self) -> int:
         return max(1, self.samples // self.batch)
+
+    def share_of_rate(self, step: int) -> float:
+        """Of `rate`, at a step."""
+        falling = 0.5 + 0.5 * math.cos(math.pi * min(step / self.steps, 1.0))
+        return min((step + 1) / max(self.warm, 1), 1.0) * falling
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +95,10 @@ def train(
     prior = log_prior(own)
     torch.manual_seed(training.seed)
     network = AbsenceModule(training.size)
+    if training.further:
+        network.take_up(load_file(WEIGHTS))
     optimiser = torch.optim.AdamW(network.parameters(), lr=training.rate, weight_decay=training.decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, training.share_of_rate)
     state = out / "state.pt"
     about = json.dumps({**asdict(training), "own": len(own), "recipe": RECIPE})
     parts: dict[str, Stateful] = {"network": network, "optimiser": optimiser, "schedule": schedule}
@@ -94,8 +109,9 @@ def train(
             break
         if step < done:
             continue
+        network.coarse = step < training.coarse * training.steps
         noise = np.random.default_rng([training.seed, 0x0FF, step])
-        log_p = posterior(network, padded(batch, noise), known(batch, prior))
+        log_p = posterior(network, like_isotypes(padded(batch, noise), noise), known(batch, prior))
         truth = torch.tensor([s.group for s in batch])
         loss = -log_p.gather(1, truth[:, None]).mean()
         optimiser.zero_grad()
@@ -109,6 +125,7 @@ def train(
             rate = (step + 1 - done) * training.batch / (time.monotonic() - started)
             told(f"{step + 1} of {training.steps} steps, {mean:.3f} nats, {rate:.0f} samples/s")
     kept(state, about, training.steps, parts)
+    network.coarse = False
     return network, judged(network, others, prior)
 
 

@@ -18,6 +18,9 @@ def absences(
     ],
     samples: Annotated[int, typer.Option(min=1, help="Measurements to make, in files of 2,000.")] = 120_000,
     seen: Annotated[int, typer.Option(min=1, help="Samples to train on, each several times.")] = 600_000,
+    further: Annotated[
+        bool, typer.Option("--further", help="Begin with the weights of the package, at half the rate.")
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that make samples.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Of samples and training.")] = 0,
 ) -> None:
@@ -27,6 +30,7 @@ def absences(
 
     Writes absence_network.safetensors and absence_network.json, which the package ships in eg_agent/verify.
     """
+    from dataclasses import replace
     from datetime import UTC, datetime
 
     from eg_agent.errors import BadInput
@@ -41,6 +45,8 @@ def absences(
     with bar("samples") as update:
         files = make(structures, out, samples, seed=seed, workers=workers, progress=update)
     training, whole = AbsenceTraining(samples=seen, seed=seed), WholeTraining(seed=seed)
+    if further:
+        training = replace(training, further=True, rate=0.5 * training.rate)
     made = [sample for path in files for sample in read(path)]
     network, judged = train(made, out, training, typer.echo)
     members = train_whole(made, out, whole, typer.echo)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from eg_agent.errors import BadInput
-from eg_agent.verify.absence_network import network_of
+from eg_agent.verify.absence_network import WEIGHTS, network_of
 from eg_agent.verify.line_features import LineFeatures
 from eg_agent.verify.metric import metric_system
 from simulators.corpus import held_out
@@ -28,7 +28,7 @@ from trainer.absences.whole import WholeTraining, curves_of, said, train_whole
 from trainer.benchmark.simulated_samples import own_metric
 from trainer.cli.main import app
 
-SMALL = AbsenceTraining(samples=1600, batch=16, size=Size(8, 16, 16, 8))
+SMALL = AbsenceTraining(samples=1600, batch=16, warm=5, size=Size(8, 16, 16, 8))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,32 @@ def test_torch_and_numpy_say_the_same_whatever_is_beside_a_sample(samples: list[
     for sample, row in zip(samples, together, strict=False):
         said = network.score(_lines(sample), sample.forbidden, sample.groups)
         np.testing.assert_allclose(said, row[: len(sample.groups)], atol=1e-4)
+
+
+def test_a_network_takes_up_the_weights_of_another() -> None:
+    one, other = AbsenceModule(SMALL.size), AbsenceModule(SMALL.size)
+    other.take_up(one.tensors() | {"whole 0.0.weight": np.zeros((2, 2))})
+    for name, value in one.tensors().items():
+        np.testing.assert_array_equal(other.tensors()[name], value)
+    with pytest.raises(RuntimeError):
+        AbsenceModule(Size(8, 16, 16, 4)).take_up(one.tensors())
+
+
+def test_training_further_begins_with_the_weights_of_the_package(
+    samples: list[LineSample], tmp_path: Path
+) -> None:
+    network, _ = train(samples, tmp_path, AbsenceTraining(samples=480, further=True, rate=0.0))
+    weights = load_file(WEIGHTS)
+    for name, value in network.tensors().items():
+        np.testing.assert_allclose(value, weights[name], atol=1e-6)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    training = AbsenceTraining(samples=48_000, warm=100)
+    shares = [training.share_of_rate(step) for step in range(training.steps + 1)]
+    assert shares[0] == pytest.approx(0.01)
+    assert max(shares) == max(shares[90:110]) > 0.97
+    assert shares[-1] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_group_has_the_mean_likelihood_of_its_settings() -> None:
