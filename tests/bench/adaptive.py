@@ -46,8 +46,8 @@ from eg_agent.model import Classifier
 from eg_agent.reporting import reported
 from tests.bench.adaptive_report import drawn_curve, of, summary
 from tests.bench.adaptive_strategies import FIXED_STEP, FixedScan, Outcome, Sample, Trial, fitted_power
+from tests.bench.telling import positive, some, tell
 from tests.bench.telling import shard as shard_of
-from tests.bench.telling import some, tell
 from trainer.benchmark.counted_samples import COSTS, RANGE, STAGE_TWO, Drawn, draw
 
 Strategy = Callable[[Sample], Outcome]
@@ -145,6 +145,13 @@ def main() -> None:
     parser.add_argument("--structures", type=Path, required=True, help="folder with the parquet tables")
     parser.add_argument("--number", type=some, default=200)
     parser.add_argument("--tuning", type=some, default=40, help="other samples, for the fixed scan")
+    parser.add_argument(
+        "--scan",
+        type=positive,
+        nargs=3,
+        metavar=("SECONDS", "END", "STEP"),
+        help="a fixed scan that was tuned before, instead of tuning one: seconds a point, last angle, step",
+    )
     parser.add_argument("--others", type=int, default=200, help="samples for random and everywhere, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
@@ -191,6 +198,10 @@ def main() -> None:
         "checkpoint": str(arguments.checkpoint),
         "costs": asdict(costs),
     }
+    if arguments.scan:
+        if arguments.scan[1] <= RANGE[0]:
+            raise BadInput(f"--scan ends at {arguments.scan[1]:g} degrees: give an angle above {RANGE[0]:g}.")
+        about["scan"] = arguments.scan
     own_folder(arguments.out, about)
     samples, others = draw(
         arguments.structures,
@@ -202,9 +213,15 @@ def main() -> None:
     )
     out, shard = arguments.out, arguments.shard
     trial = Trial(identifier, arguments.power, costs=costs)
-    scan, power, rows = tuned(others, trial, out / "tuning.jsonl", shard)
-    if len(rows) < len(others):
-        sys.exit(f"{len(rows)} of {len(others)} tuning samples are made: run the other shards, then again.")
+    told: dict[str, Any] = {"told": arguments.told}
+    if arguments.scan:
+        scan = FixedScan(*arguments.scan)
+    else:
+        scan, told["power_of_tuning"], rows = tuned(others, trial, out / "tuning.jsonl", shard)
+        if len(rows) < len(others):
+            sys.exit(
+                f"{len(rows)} of {len(others)} tuning samples are made: run the other shards, then again."
+            )
     strategies: dict[str, Strategy] = {"fixed": lambda sample: trial.fixed(sample, scan)}
     strategies |= {"adaptive": trial.adaptive, "lines": trial.lines}
     made = run(samples, strategies, out / "rows.jsonl", shard)
@@ -212,7 +229,7 @@ def main() -> None:
     strategies["random"] = trial.random
     further = run(samples[: arguments.others], strategies, out / "rows.jsonl", shard)
     result = summary(made, further, scan, arguments.power)
-    result |= {"power_of_tuning": power, "told": arguments.told}
+    result |= told
     if arguments.picture:
         drawn_curve(further or made, arguments.picture)
     tell(result, as_json=arguments.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from eg_agent.verify.absence_network import WEIGHTS
 from trainer.absences.network import AbsenceModule
 from trainer.absences.store import A_FILE
 from trainer.absences.together import Together, tensors_of
@@ -43,5 +45,10 @@ def ship(trained: Trained, out: Path, files: int, date: str) -> dict[str, Any]:
         "together": asdict(trained.together),
         "date": date,
     }
+    if trained.training.further:
+        package = json.loads(WEIGHTS.with_suffix(".json").read_text("utf-8"))
+        about["before"] = {
+            name: package[name] for name in ("trained_on", "training", "before") if name in package
+        }
     ship_as(NAME, tensors_of(trained.network.tensors(), trained.members, trained.together), about, out)
     return about

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,7 +146,11 @@ def retrain(request: Request, console: Console | None = None) -> Outcome:
     Raises BadInput, with what to do, when Tiled, Ray, the corpus, the champion or the folder cannot be used,
     or when there are too few verified compounds.
     """
-    console = console or Console(highlight=False)
+    with _left_as_it_was(request.work):
+        return _round(request, console or Console(highlight=False))
+
+
+def _round(request: Request, console: Console) -> Outcome:
     source = _champion(request)
     if request.challenger is not None:
         find_checkpoint(request.challenger)
@@ -221,11 +227,16 @@ def _folder(request: Request) -> Path:
     return folder
 
 
-def _given_up(folder: Path) -> None:
-    """Remove the folder of a round that was refused, and that of the rounds where it was the only thing."""
-    shutil.rmtree(folder)
-    if not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+@contextmanager
+def _left_as_it_was(work: Path) -> Iterator[None]:
+    """A folder of the rounds that was not there, and is empty when a round is refused, goes again."""
+    there = work.exists()
+    try:
+        yield
+    except EgAgentError:
+        if not there and work.is_dir() and not any(work.iterdir()):
+            work.rmdir()
+        raise
 
 
 def _champion(request: Request) -> Path:
@@ -268,13 +279,13 @@ def _recent(request: Request, folder: Path, source: Path, console: Console) -> R
         recent = replace(recent, refused={**found.passed, **recent.refused})
         recent.save(path)
     except TiledAway as error:
-        _given_up(folder)
+        shutil.rmtree(folder)
         raise BadInput(
             f"Tiled does not answer at {redacted(request.tiled).partition('?')[0]} ({error}): "
             "start it, or check URI and key, and run this again."
         ) from None
     except EgAgentError:
-        _given_up(folder)
+        shutil.rmtree(folder)
         raise
     return recent
 
@@ -286,7 +297,7 @@ def _check_enough(request: Request, recent: Recent) -> None:
     if counts[1] < least or counts[0] < 1:
         folder = rounds(request.work)[-1]
         if not (folder / ASKED).exists():
-            _given_up(folder)
+            shutil.rmtree(folder)
         raise BadInput(
             f"too few verified compounds: {counts[0]} to train on and {counts[1]} to judge by, where {least} "
             "must judge: verify more samples, raise --calibration-share, or lower least_compounds in --gates."

@@ -274,9 +274,6 @@ def test_a_fit_that_breaks_down_is_not_fitted(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not STATUS.is_file(), reason="the peak of a process is read from /proc, which is not here"
-)
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("number", [1000, pytest.param(5000, marks=BY_HAND)])
 def test_thousands(number: int) -> None:
@@ -288,12 +285,15 @@ def test_thousands(number: int) -> None:
     assert summary["patterns"] == number
     assert sum(summary["outcomes"].values()) == number
     assert summary["longest_seconds"] < HANGS
-    assert summary["peak_memory_mib"] < 1024.0
+    # not told where there is no /proc; the rest is to be seen there, too
+    assert not STATUS.is_file() or summary["peak_memory_mib"] < 1024.0
 
 
-def peak_memory_mib() -> float:
-    """Most that this process was resident with, MiB. Not getrusage: what it tells of a new process begins
-    with what the one that started it had, which is a whole run of tests here."""
+def peak_memory_mib() -> float | None:
+    """Most that this process was resident with, MiB; None where nothing tells. Not getrusage: what that
+    tells of a new process begins with what the one that started it had, a whole run of tests here."""
+    if not STATUS.is_file():
+        return None
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024.0
 

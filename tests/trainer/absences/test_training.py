@@ -19,7 +19,7 @@ from eg_agent.verify.metric import metric_system
 from simulators.corpus import held_out
 from simulators.textbook import textbook
 from trainer.absences.intensities import LineSample, line_sample
-from trainer.absences.network import AbsenceModule, Size, group_likelihoods, padded
+from trainer.absences.network import AbsenceModule, Lines, Size, group_likelihoods, padded
 from trainer.absences.packaging import Trained, ship
 from trainer.absences.store import LineSamples, copied, make, molecular, read, write
 from trainer.absences.together import put_together
@@ -91,6 +91,35 @@ def test_training_further_begins_with_the_weights_of_the_package(
         np.testing.assert_allclose(value, weights[name], atol=1e-6)
 
 
+def test_what_went_on_says_what_it_was_before(samples: list[LineSample], tmp_path: Path) -> None:
+    training = replace(SMALL, further=True)
+    module, whole = AbsenceModule(SMALL.size), WholeTraining(epochs=1, width=16)
+    members = train_whole(samples, tmp_path, whole)
+    together = put_together(module, members, samples, log_prior(samples))
+    figures = judged(module, samples[:20], log_prior(samples))
+    about = ship(Trained(module, figures, training, members, together, whole), tmp_path, 3, "2026-01-01")
+    package = json.loads(WEIGHTS.with_suffix(".json").read_text())
+    assert about["before"]["training"] == package["training"]
+    assert about["before"]["trained_on"] == package["trained_on"]
+
+
+def test_training_sees_isotypes_coarsely_and_is_judged_finely(
+    samples: list[LineSample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Lines] = []
+    monkeypatch.setattr("trainer.absences.training.like_isotypes", lambda of, rng: seen.append(of) or of)
+    network, _ = train(samples, tmp_path, replace(SMALL, coarse=1.0))
+    assert len(seen) == SMALL.steps
+    assert not network.coarse
+    batch = padded(samples[:8])
+    with torch.no_grad():
+        fine = network(batch)
+        network.coarse = True
+        coarse = network(batch)
+    assert not torch.equal(fine, coarse)
+    torch.testing.assert_close(fine, coarse, rtol=0.05, atol=0.2)
+
+
 def test_the_rate_rises_and_falls() -> None:
     training = AbsenceTraining(samples=48_000, warm=100)
     shares = [training.share_of_rate(step) for step in range(training.steps + 1)]
@@ -155,6 +184,7 @@ def test_what_is_shipped_is_what_was_trained(samples: list[LineSample], tmp_path
     together = replace(put_together(module, members, samples, log_prior(samples)), absences=0.5, whole=0.25)
     about = ship(Trained(module, figures, SMALL, members, together, whole), tmp_path, 3, "2026-01-01")
     assert json.loads((tmp_path / "absence_network.json").read_text()) == json.loads(json.dumps(about))
+    assert "before" not in about
     again = network_of(load_file(tmp_path / "absence_network.safetensors"))
     sample = samples[0]
     of = _lines(sample), sample.forbidden, sample.groups

@@ -242,6 +242,10 @@ def test_wrong_use_is_one_sentence_and_leaves_nothing(tmp_path, facility, corpus
     few = said(f"--champion={random_checkpoint}", "--calibration-share=0.05")
     assert "too few verified compounds" in few
     assert "Gates are" in said(f"--gates={_gates(tmp_path)}")
+    work.mkdir()  # a folder that somebody made for the rounds stays
+    options = [f"--from-tiled={facility.uri}", f"--work={work}", f"--corpus={corpus}", "--entries=elsewhere"]
+    assert isinstance(in_process("retrain", *options).exception, BadInput)
+    assert work.is_dir()
 
 
 def _gates(folder: Path) -> Path:
