@@ -2,7 +2,8 @@
 
 Samples are structures of formulas that training held out, drawn as the databases have them, with the
 nuisances of stage 2, the brightness that stage 2 records at 1 s a point (--peak-rate for another one: dim
-samples are 2 2000), and a cell from the sample table that is 0.1 % off. All strategies have the same
+samples are 2 2000), and a cell from the sample table that is 0.1 % off; with --crystals random they are
+random crystals in the space groups of those structures, as the paper has them. All strategies have the same
 identifier and stop when the calibrated posterior of one group reaches 0.95; a wrong or an unfinished answer
 is charged the whole budget. Seconds count, moves and overheads
 included (`trainer.benchmark.counted_samples.COSTS`):
@@ -163,6 +164,12 @@ def main() -> None:
         help="counts a second at the highest peak, log-uniform between these (default: %(default)s)",
     )
     parser.add_argument(
+        "--crystals",
+        choices=("real", "random"),
+        default="real",
+        help="structures of held-out formulas, or random crystals in the same space groups",
+    )
+    parser.add_argument(
         "--told",
         choices=("nothing", "elements", "amounts"),
         default="nothing",
@@ -202,6 +209,8 @@ def main() -> None:
         if arguments.scan[1] <= RANGE[0]:
             raise BadInput(f"--scan ends at {arguments.scan[1]:g} degrees: give an angle above {RANGE[0]:g}.")
         about["scan"] = arguments.scan
+    if arguments.crystals != "real":
+        about["crystals"] = arguments.crystals
     own_folder(arguments.out, about)
     samples, others = draw(
         arguments.structures,
@@ -210,10 +219,11 @@ def main() -> None:
         arguments.seed,
         (low, high),
         arguments.told,
+        arguments.crystals,
     )
     out, shard = arguments.out, arguments.shard
     trial = Trial(identifier, arguments.power, costs=costs)
-    told: dict[str, Any] = {"told": arguments.told}
+    told: dict[str, Any] = {"told": arguments.told, "crystals": arguments.crystals}
     if arguments.scan:
         scan = FixedScan(*arguments.scan)
     else:

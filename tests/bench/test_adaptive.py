@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from eg_agent.errors import BadInput
+from simulators.crystal_source import found_group
 from tests.bench.adaptive import own_folder
 from trainer.benchmark.counted_samples import Drawn, draw
 
@@ -33,3 +34,16 @@ def test_the_sample_table_tells_no_more_than_it_is_asked_to(structures: Path) ->
     assert elements.composition == amounts.composition.without_amounts()
     assert nothing.cell == elements.cell == amounts.cell
     assert nothing.rate.peak_rate == amounts.rate.peak_rate
+
+
+def test_random_crystals_have_the_groups_of_the_real_ones_and_nothing_else_of_them(structures: Path) -> None:
+    real, more = draw(structures, 3, 2, 7)
+    made, further = draw(structures, 3, 2, 7, kind="random")
+    assert [one.crystal.space_group for one in made + further] == [
+        one.crystal.space_group for one in real + more
+    ]
+    for one, other in zip(made, real, strict=True):
+        assert found_group(one.crystal) == one.crystal.group
+        assert one.crystal.formula != other.crystal.formula
+        assert 2.0 <= one.sample().rate.peak_rate <= 2000.0
+    assert draw(structures, 3, 2, 7, kind="random")[0][2].crystal.cell == made[2].crystal.cell

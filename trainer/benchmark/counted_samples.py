@@ -19,6 +19,7 @@ from eg_agent.symmetry import group
 from simulators import Crystal, computed_crystals, mineral_crystals
 from simulators.corpus import held_out
 from simulators.measurement import expected_rate
+from simulators.preparation import confirmed_random_crystal
 from simulators.realistic import realistic_instrument, realistic_specimen
 from simulators.structures import count_rows
 
@@ -31,6 +32,8 @@ RANGE, STEP = (5.0, 90.0), 0.08
 PeakRates = tuple[float, float]
 #: What the sample table says of the chemistry.
 Told = Literal["nothing", "elements", "amounts"]
+#: Structures of the databases, or the paper's random crystals in their space groups.
+Crystals = Literal["real", "random"]
 #: Dim samples: milligrams in a capillary or a neutron beam, to a strong flat sample.
 DIM: PeakRates = (2.0, 2000.0)
 #: What stage 2 records of laboratory patterns (`StreamConfig`, counts at the maximum), at 1 s a point.
@@ -121,6 +124,19 @@ def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
             yield chosen
 
 
+def random_crystals(folder: Path, seed: int) -> Iterator[Crystal]:
+    """Random crystals (`simulators.random_crystals`: realistic cells, an atom in a general place at least,
+    and spglib finds the group in each) as the paper has them, in the space groups of `crystals`, one after
+    another: nothing near a higher symmetry, which real structures often are."""
+    for number, real in enumerate(crystals(folder, seed)):
+        rng = np.random.default_rng([0xADB, seed, number])
+        while True:
+            crystal = confirmed_random_crystal(real.space_group, rng, "inorganic")
+            if max(crystal.cell[:3]) <= LONGEST:
+                yield crystal
+                break
+
+
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """A sample that is made when it is needed: its crystal, its seed, where foreign phases come from, between
@@ -151,9 +167,10 @@ def draw(
     seed: int,
     peak_rate: PeakRates = DIM,
     told: Told = "nothing",
+    kind: Crystals = "real",
 ) -> tuple[list[Drawn], list[Drawn]]:
-    """`number` samples to measure and `tuning` other ones, no formula twice; a function of the arguments."""
-    source = crystals(folder, seed)
+    """`number` samples to measure and `tuning` other ones, none twice; a function of the arguments."""
+    source = crystals(folder, seed) if kind == "real" else random_crystals(folder, seed)
     chosen = [next(source) for _ in range(number + tuning)]
     drawn = [Drawn(crystal, seed * 100_000 + i, chosen, peak_rate, told) for i, crystal in enumerate(chosen)]
     return drawn[:number], drawn[number:]
