@@ -4,8 +4,9 @@
               + ln[ (1 - e) evidence(g) + e / 99 ],
     evidence(g) ~ exp(sum over traits t of  W_t(z) x_t(g))
 
-in nats, and a bounded correction by a small network (`refinement`). x are the traits of a group's best
-setting (`eg_agent.verify.traits.TRAITS`), lattice is what the shape of the lattice adds to the prior
+in nats, a bounded correction by a small network (`refinement`), and all of it to one power, with which its
+claims on formulas that nothing was fitted to come true (docs/decisions/0026). x are the traits of a group's
+best setting (`eg_agent.verify.traits.TRAITS`), lattice is what the shape of the lattice adds to the prior
 (`lattice_prior`), z the measurement in numbers (`CONTEXT`); N, L and W are linear in z, N also in how
 undecided the network is, and what says that a candidate is violated never counts in its favour (`MOST`). One
 power for network and evidence, whatever was measured, has to serve a glance at a weak sample and a night's
@@ -54,8 +55,8 @@ UNDECIDED = (-1.0, 1.5)
 class JointWeights:
     """traits: [t, 1 + z], at the context 0 and by how much they change with it; network: [1 + z + 1], the
     last by the entropy of the network's posterior; lattice: [1 + z]; prior: power of the prior; misled:
-    chance that the fit says nothing. low, high: [z] between which the context is believed (3 and 97 % of what
-    was fitted on).
+    chance that the fit says nothing; power: of the whole posterior, after its correction. low, high: [z]
+    between which the context is believed (3 and 97 % of what was fitted on).
     """
 
     traits: Floats
@@ -63,6 +64,7 @@ class JointWeights:
     lattice: Floats
     prior: float
     misled: float
+    power: float
     low: Floats
     high: Floats
 
@@ -82,6 +84,7 @@ def weights_of(found: dict[str, Any]) -> JointWeights:
         lattice=np.array(found["lattice"]),
         prior=float(found["prior"]),
         misled=float(found["misled"]),
+        power=float(found["power"]),
         low=np.array([found["context"][name][0] for name in CONTEXT]),
         high=np.array([found["context"][name][1] for name in CONTEXT]),
     )
@@ -134,7 +137,7 @@ def weigh(
         traits, (network - log_prior)[at], log_prior[at], lattice[at], found[at], z, undecided
     )
     found[at] += refinement(inputs)
-    return normalise(found)
+    return normalise(weights.power * normalise(found))
 
 
 def of_cell(cell: Cell | None, composition: Composition | None = None) -> LogProbability:

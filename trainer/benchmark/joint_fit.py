@@ -2,7 +2,8 @@
 
 `eg-train study joint --structures DIR --out OUT` makes rows of `joint_samples` (one JSON line a measurement),
 fits the weights of `eg_agent.identify.joint` by the probability of the true group, and then the correction of
-`eg_agent.identify.refinement`, judges them out of fold (folds by formula) beside the plain product, and
+`eg_agent.identify.refinement`, judges them out of fold (folds by formula) beside the plain product, takes the
+power that makes these answers most likely (what was fitted is too sure of formulas that it has not seen), and
 writes OUT/joint.json and OUT/joint.safetensors, which is what the package ships. No measured pattern takes
 part.
 """
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from torch import Tensor, nn
 
 from eg_agent.errors import BadInput, BadPattern
@@ -48,6 +51,8 @@ RIDGE = (1.5e-3, 5e-3)
 BEGIN = {"evidence": -0.5, "chi_square": -0.13, "forbidden": 0.55, "learned": -0.5, "whole": -0.5}
 #: Where what the lattice counts begins.
 BEGIN_LATTICE = 0.5
+#: Between which the power is looked for.
+POWERS = (0.3, 3.0)
 #: Claims from here on are counted: the agent stops there.
 SURE = 0.95
 
@@ -163,8 +168,8 @@ class Weighing(nn.Module):
         with_context = torch.stack([slope.pow(2).sum() for slope in slopes]).sum()
         return RIDGE[0] * centre + RIDGE[1] * with_context
 
-    def as_json(self) -> dict[str, Any]:
-        """Weights in the form that `eg_agent.identify.joint.weights_of` reads."""
+    def as_json(self, power: float = 1.0) -> dict[str, Any]:
+        """Weights in the form that `eg_agent.identify.joint.weights_of` reads; power: of the posterior."""
 
         def plain(values: Tensor) -> list[float]:
             return np.round(values.detach().double().numpy(), 4).tolist()
@@ -176,6 +181,7 @@ class Weighing(nn.Module):
             "lattice": plain(self.lattice),
             "prior": round(float(self.prior.detach()), 4),
             "misled": round(float(torch.sigmoid(self.misled).detach()), 5),
+            "power": power,
             "context": {
                 name: [round(float(a), 4), round(float(b), 4)]
                 for name, a, b in zip(CONTEXT, self.low, self.high, strict=True)
@@ -224,8 +230,10 @@ def fit(batch: Batch, seed: int = 0, steps: int = STEPS) -> Weighing:
     return found
 
 
-def out_of_fold(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
-    """-log probability, first, share and right of claims of 95 %, beside the plain product; by kind."""
+def out_of_fold(rows: Sequence[Row], seed: int = 0) -> tuple[float, dict[str, Any]]:
+    """The power that calibrates, and with it -log probability, first, share and right of claims of 95 %,
+    beside what is not calibrated, not corrected, and the plain product; by kind. What is judged of a fold has
+    the power of the other folds."""
     formulas = [row.formula for row in rows]
     folds = torch.from_numpy(folds_by_compound(formulas, FOLDS, seed))
     batch = batch_of(rows)
@@ -235,12 +243,19 @@ def out_of_fold(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
         joint[folds == fold] = fitted(batch[folds == fold])
         with torch.no_grad():
             linear[folds == fold] = fitted.weights(batch[folds == fold])
+    raw, truth = joint.double().numpy(), batch.truth.numpy()
+    weight, number = batch.weight.double().numpy(), folds.numpy()
+    calibrated = np.empty_like(raw)
+    for fold in range(FOLDS):
+        own, rest = number == fold, number != fold
+        power = calibrating_power(raw[rest], truth[rest], weight[rest])
+        calibrated[own] = log_softmax(power * raw[own], axis=1)
     answers = {
-        "joint": joint.double().numpy(),
+        "joint": calibrated,
+        "as_fitted": raw,
         "uncorrected": linear.double().numpy(),
         "product": np.array([row.product for row in rows]),
     }
-    truth = np.array([row.truth - 1 for row in rows])
     misfit = np.array([row.kind == "misfit" for row in rows])
     found: dict[str, Any] = {"measurements": len(rows), "formulas": len(set(formulas)), "folds": FOLDS}
     for name, chosen in (("counted", ~misfit), ("measured_misfit", misfit)):
@@ -251,7 +266,18 @@ def out_of_fold(rows: Sequence[Row], seed: int = 0) -> dict[str, Any]:
     sums = boot.sums(np.stack([own["joint"] - own["product"], np.ones(truth.size)], axis=1))
     gain = boot.interval(sums[:, 0] / sums[:, 1])
     found["gain_in_nll"] = [round(v, 3) for v in (gain.value, gain.low, gain.high)]
-    return found
+    return round(calibrating_power(raw, truth, weight), 3), found
+
+
+def calibrating_power(log_p: Floats, truth: npt.NDArray[np.int64], weight: Floats) -> float:
+    """The power of posteriors [n, 99] (nats) with which the true groups [n], counted from 0, are most
+    likely; weight: [n] of each."""
+
+    def loss(power: Floats) -> float:
+        own = log_softmax(power[0] * log_p, axis=1)[np.arange(truth.size), truth]
+        return -float((own * weight).sum() / weight.sum())
+
+    return float(minimize(loss, np.ones(1), bounds=[POWERS]).x[0])
 
 
 def _figures(log_p: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
@@ -271,15 +297,16 @@ def as_shipped(rows: Sequence[Row], date: str, seed: int = 0) -> tuple[dict[str,
     """What goes into joint.safetensors and joint.json: weights of all rows, where they come from, and how
     they do out of fold."""
     fitted = fit_all(batch_of(rows), seed)
+    power, judged = out_of_fold(rows, seed)
     kinds = Counter(row.kind for row in rows)
     said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     about = {
-        "weights": fitted.weights.as_json(),
+        "weights": fitted.weights.as_json(power),
         "fitted_on": f"{len(rows)} simulated measurements ({said}) of {len({r.formula for r in rows})} "
         "formulas that training never saw (trainer.benchmark.joint_samples); no measured pattern",
         "fitted_by": "conditional logit over the extinction groups (trainer.benchmark.joint_fit), and what "
-        "corrects it (trainer.benchmark.joint_refine)",
+        "corrects it (trainer.benchmark.joint_refine); the power by its answers out of fold",
         "date": date,
-        "out_of_fold": out_of_fold(rows, seed),
+        "out_of_fold": judged,
     }
     return fitted.refining.tensors(), about

@@ -73,7 +73,7 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
         total.append(power * (network[i] - LOG_PRIOR[i]) + before + log(floored))
     expected = normalise(np.array(total))
     found = joint.weigh(network, LOG_PRIOR, evidence, weights=weights)
-    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(found, normalise(weights.power * expected), atol=1e-9)
     # and what the package corrects of it, by the candidates alone
     at = np.array([c.group for c in evidence.candidates]) - 1
     inputs = inputs_of(
@@ -88,7 +88,7 @@ def test_it_is_the_stated_formula(seed: int, spread: float) -> None:
     corrected = expected.copy()
     corrected[at] += refining.shipped()(inputs)
     found = joint.weigh(network, LOG_PRIOR, evidence)
-    np.testing.assert_allclose(found, normalise(corrected), atol=1e-9)
+    np.testing.assert_allclose(found, normalise(weights.power * normalise(corrected)), atol=1e-9)
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.0, 50.0))
@@ -109,11 +109,11 @@ def test_nothing_is_impossible_and_groups_of_equal_traits_are_told_by_the_networ
     outside = np.setdiff1d(np.arange(99), [c.group - 1 for c in evidence.candidates])
     # of groups that the lattice cannot carry the order is that of network and prior
     weights = joint.shipped()
-    said = network[outside] - LOG_PRIOR[outside]
-    slope = np.polyfit(said, found[outside] - weights.prior * LOG_PRIOR[outside], 1)[0]
+    said, of_prior = network[outside] - LOG_PRIOR[outside], weights.power * weights.prior
+    slope = np.polyfit(said, found[outside] - of_prior * LOG_PRIOR[outside], 1)[0]
     assert found[71] - found[77] == pytest.approx(
         slope * (network[71] - network[77] - LOG_PRIOR[71] + LOG_PRIOR[77])
-        + weights.prior * (LOG_PRIOR[71] - LOG_PRIOR[77])
+        + of_prior * (LOG_PRIOR[71] - LOG_PRIOR[77])
     )
 
 

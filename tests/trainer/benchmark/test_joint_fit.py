@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax
 
 from eg_agent.errors import BadInput
 from eg_agent.identify import joint
@@ -16,7 +17,7 @@ from eg_agent.identify.refinement import refinement_of
 from eg_agent.verify.evidence import CandidateEvidence, Evidence
 from eg_agent.verify.traits import CONTEXT, TRAITS
 from trainer.benchmark.joint_batch import Row, batch_of
-from trainer.benchmark.joint_fit import as_shipped, fit, fit_all, out_of_fold, run
+from trainer.benchmark.joint_fit import as_shipped, calibrating_power, fit, fit_all, out_of_fold, run
 
 PRIOR = np.full(99, -np.log(99.0))
 
@@ -107,12 +108,27 @@ def test_figures_are_out_of_fold_and_beat_what_knows_less(
     rows: list[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainer.benchmark.joint_fit.REFINING_STEPS", 40)
-    found = out_of_fold(rows)
-    assert set(found["counted"]) == {"joint", "uncorrected", "product"}
+    power, found = out_of_fold(rows)
+    assert 0.3 < power < 3.0
+    assert set(found["counted"]) == {"joint", "as_fitted", "uncorrected", "product"}
     assert found["formulas"] == 75
     assert found["counted"]["joint"]["first"] > found["counted"]["product"]["first"]
     assert found["gain_in_nll"][2] < 0.0
     assert "measured_misfit" not in found
+
+
+@pytest.mark.parametrize("too_sure", [0.7, 1.0, 1.6])
+def test_the_power_is_what_makes_claims_come_true(too_sure: float) -> None:
+    """Truths drawn by known probabilities, which are told too sure of themselves, or not enough."""
+    rng = np.random.default_rng(3)
+    log_p = log_softmax(2.0 * rng.normal(size=(4000, 99)), axis=1)
+    truth = np.array([rng.choice(99, p=np.exp(row)) for row in log_p])
+    told = log_softmax(too_sure * log_p, axis=1)
+    assert calibrating_power(told, truth, np.ones(4000)) == pytest.approx(1.0 / too_sure, rel=0.05)
+    # what counts nothing changes nothing
+    told[2000:] *= 5.0
+    weight = np.repeat([1.0, 0.0], 2000)
+    assert calibrating_power(told, truth, weight) == pytest.approx(1.0 / too_sure, rel=0.07)
 
 
 @pytest.mark.slow
@@ -131,7 +147,8 @@ def test_what_is_shipped_says_where_it_comes_from(rows: list[Row], monkeypatch: 
     monkeypatch.setattr("trainer.benchmark.joint_fit.REFINING_STEPS", 5)
     tensors, found = as_shipped(rows[:40], "2026-01-01")
     assert len(refinement_of(tensors).members) > 1
-    assert set(found["weights"]) == {"traits", "network", "lattice", "prior", "misled", "context"}
+    assert set(found["weights"]) == {"traits", "network", "lattice", "prior", "misled", "power", "context"}
+    assert found["weights"]["power"] != 1.0
     assert "40 simulated measurements (40 scan) of 20 formulas" in found["fitted_on"]
     json.dumps(found)
 
