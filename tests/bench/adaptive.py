@@ -14,9 +14,9 @@ lines       the agent's first glance again and again, each time as long as all b
 random      as the agent, but each window that it decides on is put at a random angle
 adaptive    a glance at the lines of the cell below 60 degrees, then what `Decider` asks for
 
-The posterior counts as it is: on the measurements that its weights were fitted on, out of fold, claims of
-95 % and more are made with 0.992 and right in 98.7 % (docs/decisions/0025). power_of_tuning is what the
-fixed scans of the other samples alone would have; calibration_at_the_stop is what came of it.
+The posterior counts as it is: its own power was fitted out of fold, where claims of 95 % and more are made
+with 0.991 and right in 99.0 % (docs/decisions/0026). power_of_tuning is what the fixed scans of the other
+samples alone would have; calibration_at_the_stop is what came of it.
 median_ratio, mean_ratio: time of fixed over adaptive, of a sample in the median, and of the means.
 Intervals: bootstrap over samples. Rows are kept in --out, so that a stopped run goes on; --shard 1/2 makes
 every second row only, into the same folder. --overhead and the like change the costs of all strategies.

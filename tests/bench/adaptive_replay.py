@@ -4,10 +4,10 @@ Rows with a known cell of a folder of labelled patterns (`index.csv`, `patterns.
 whose cell leaves one group. Each is counted anew: its intensities as they are stored, scaled so that the
 highest peak has 2 to 2,000 counts a second (log-uniform, by the id), are the rate, and what is counted is
 Poisson of rate times seconds (`adaptive_replay_samples`). The cell is the table's; angles, wavelengths and
-range are the row's own. Strategies, costs, budget and rule to stop are those of `adaptive.py`, and so are
-the fixed scan (--scan) and the power that calibrates the posterior (--power): both were fitted on simulated
-samples, nothing on these rows. Angles and steps that were chosen for copper are scaled to other wavelengths;
-a step is the multiple of the row's own that comes nearest, with the same counting time a degree.
+range are the row's own. Strategies, costs, budget and rule to stop are those of `adaptive.py`, and so is the
+fixed scan (--scan), which was tuned on simulated dim samples: nothing is fitted on these rows. Angles and
+steps that were chosen for copper are scaled to other wavelengths; a step is the multiple of the row's own
+that comes nearest, with the same counting time a degree.
 
 as_stored: what is said of the pattern as it was measured, all of it: about what a strategy can come to.
 Intervals: bootstrap over compounds. Rows are kept in --out, so that a stopped run goes on; --shard 1/2 makes
@@ -141,9 +141,7 @@ def main() -> None:
         metavar=("SECONDS", "END", "STEP"),
         help="the fixed scan that adaptive.py tuned: seconds a point, last angle and step in degrees",
     )
-    parser.add_argument(
-        "--power", type=positive, default=0.8, help="of the posterior, as adaptive.py fits it"
-    )
+    parser.add_argument("--power", type=positive, default=1.0, help="of the posterior, before it is compared")
     parser.add_argument("--checkpoint", default="default")
     parser.add_argument("--out", type=Path, default=Path("adaptive-replay"))
     parser.add_argument("--shard", type=shard, default=(1, 1), help="I/N: make every N-th row only")
