@@ -31,7 +31,9 @@ WavelengthOfRuns = Annotated[float | None, typer.Option(help="Angstrom, for runs
 Checkpoint = Annotated[str, typer.Option(help="Name of a shipped checkpoint, or a path.")]
 Prior = Annotated[
     str,
-    typer.Option(help="What samples are expected: mineral, inorganic, uniform, or a file of 99 weights."),
+    typer.Option(
+        help="What samples are expected: mineral, inorganic, organic, uniform, or a file of 99 weights."
+    ),
 ]
 Records = Annotated[
     Path | None,

@@ -47,7 +47,7 @@ class Identifier:
     """Identifies the extinction group of patterns with one checkpoint, one prior, one set of constants.
 
     checkpoint: name of a shipped checkpoint, a path, or a `Classifier` that is loaded already (its own
-        prior then counts). prior: "mineral", "inorganic", "uniform", or a file.
+        prior then counts). prior: "mineral", "inorganic", "organic", "uniform", or a file.
     library: known structures to look patterns up in, a `Library` or the path of one; None for no lookup.
 
     Deterministic: the same pattern, cell, checkpoint and settings give the same answer (times apart).

@@ -62,7 +62,8 @@ class Classifier:
     ) -> Classifier:
         """Load a shipped checkpoint by name or any by path; BadInput says what is wrong with it.
 
-        prior: "mineral", "inorganic", "uniform", or a file of 99 weights (`eg_agent.model.log_prior`);
+        prior: "mineral", "inorganic", "organic", "uniform", or a file of 99 weights
+            (`eg_agent.model.log_prior`);
         "fitted" is the one that was fitted with the calibration, where the card has it.
         """
         checkpoint = find_checkpoint(checkpoint)  # once: a promoted folder may change its mind in between

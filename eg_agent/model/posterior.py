@@ -20,7 +20,7 @@ class Posterior:
     log_prior: [99] nats, the normalised prior that is inside `log_probability`.
     checkpoint: hash of the weights file (first 16 hex digits).
     temperature: divisor of the logits.
-    prior: name of the prior ("mineral", "inorganic", "uniform", or a file).
+    prior: name of the prior ("mineral", "inorganic", "organic", "uniform", or a file).
     prediction_set: group numbers that cannot be ruled out, most probable first, never empty from a
         `Classifier`; it holds the true group with the probability `set_coverage` (see
         `eg_agent.model.conformal`, and the checkpoint's card for what that was measured on).

@@ -47,7 +47,7 @@ def smoothed(counts: npt.ArrayLike, uniform_share: float = 0.05) -> FloatArray:
 def log_prior(name_or_path: str | Path) -> FloatArray:
     """Log-probabilities [99] (nats, index = group number - 1), normalised.
 
-    name_or_path: "mineral", "inorganic", "uniform", or a file: JSON with a list of 99 positive
+    name_or_path: "mineral", "inorganic", "organic", "uniform", or a file: JSON with a list of 99 positive
     weights (or {"weights": [...]}), or text with 99 numbers separated by spaces, commas or lines.
     Raises BadInput for an unknown name, an unreadable file, or weights that are not 99 positive numbers.
     """

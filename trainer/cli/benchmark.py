@@ -34,7 +34,7 @@ def benchmark(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
     checkpoint: Annotated[str, typer.Option(help="Shipped checkpoint, or a file.")] = "default",
-    prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
+    prior: Annotated[str, typer.Option(help="mineral, inorganic, organic, uniform, or a file.")] = "mineral",
     calibrate_folds: Annotated[
         int | None,
         typer.Option(min=2, help="Fit T and prior by folds grouped by compound. Default: as shipped."),

@@ -16,7 +16,7 @@ def calibrate(
         Path | None,
         typer.Option(help="Training corpus, for the out-of-distribution score.", show_default=False),
     ] = None,
-    prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
+    prior: Annotated[str, typer.Option(help="mineral, inorganic, organic, uniform, or a file.")] = "mineral",
     fusion: Annotated[
         Literal["log-pool", "linear", "auto"], typer.Option(help="How the heads are put together.")
     ] = "log-pool",

@@ -56,7 +56,7 @@ def retrain(
     least_evidence: Annotated[
         float, typer.Option(help="Probability by the fit alone, for a run to count as verified.")
     ] = 0.9,
-    prior: Annotated[str, typer.Option(help="mineral, inorganic, uniform, or a file.")] = "mineral",
+    prior: Annotated[str, typer.Option(help="mineral, inorganic, organic, uniform, or a file.")] = "mineral",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a worker.")] = 1,
     storage: Annotated[
         str | None, typer.Option(help="Folder or URL that all nodes see. Default: in the round's folder.")

@@ -38,6 +38,24 @@ def test_shipped_priors_follow_from_the_counts(structures, symmetry_tables):
         np.testing.assert_allclose(np.exp(log_prior(name)), expected, rtol=1e-4)
 
 
+def test_the_organic_prior_has_the_shares_of_molecular_crystals(symmetry_tables):
+    import csv
+
+    groups = {}
+    with (symmetry_tables / "extinction_groups.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            groups |= {int(sg): int(row["number"]) for sg in row["space_groups"].split()}
+    organic, inorganic = np.exp(log_prior("organic")), np.exp(log_prior("inorganic"))
+    # percent of the Cambridge Structural Database: P 21/c, P 21 21 21, P b c a
+    for number, percent in ((14, 34.3), (19, 6.8), (61, 3.2)):
+        place = groups[number] - 1
+        others = 0.95 * 0.08 * inorganic[place] + 0.05 / 99
+        assert organic[place] == pytest.approx(0.95 * 0.01 * percent + others, abs=2e-3)
+    # hardly a molecular crystal is P 1 2 1
+    assert organic[groups[4] - 1] / organic[groups[3] - 1] > 8.0
+    assert organic[groups[225] - 1] < 0.2 * inorganic[groups[225] - 1]
+
+
 def test_smoothing_keeps_order_and_mass():
     counts = np.zeros(99)
     counts[3], counts[7] = 900, 100
