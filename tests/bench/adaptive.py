@@ -1,6 +1,7 @@
 """`python tests/bench/adaptive.py --structures DIR [--json]`: what the agent's decisions save in time.
 
-Samples are structures of formulas that training held out, drawn as the databases have them, with the
+Samples are structures of formulas that training held out and that somebody has made, as far as one can know
+(`simulators.existing`; with --crystals databases all that the databases hold), with the
 nuisances of stage 2, the brightness that stage 2 records at 1 s a point (--peak-rate for another one: dim
 samples are 2 2000), and a cell from the sample table that is 0.1 % off; with --crystals random they are
 random crystals in the space groups of those structures, as the paper has them. All strategies have the same
@@ -165,9 +166,10 @@ def main() -> None:
     )
     parser.add_argument(
         "--crystals",
-        choices=("real", "random"),
-        default="real",
-        help="structures of held-out formulas, or random crystals in the same space groups",
+        choices=("made", "databases", "random"),
+        default="made",
+        help="structures of held-out formulas that were made, all of the databases, or random crystals in the"
+        " space groups of the latter",
     )
     parser.add_argument(
         "--told",
@@ -200,6 +202,7 @@ def main() -> None:
         raise BadInput(f"--power {arguments.power:g}: give a number above 0; 1 takes the posterior as it is.")
     about = {"seed": arguments.seed, "tuning": arguments.tuning, "peak_rate": [low, high]}
     about |= {
+        "crystals": arguments.crystals,
         "power": arguments.power,
         "told": arguments.told,
         "checkpoint": str(arguments.checkpoint),
@@ -209,8 +212,6 @@ def main() -> None:
         if arguments.scan[1] <= RANGE[0]:
             raise BadInput(f"--scan ends at {arguments.scan[1]:g} degrees: give an angle above {RANGE[0]:g}.")
         about["scan"] = arguments.scan
-    if arguments.crystals != "real":
-        about["crystals"] = arguments.crystals
     own_folder(arguments.out, about)
     samples, others = draw(
         arguments.structures,

@@ -37,7 +37,7 @@ def test_the_sample_table_tells_no_more_than_it_is_asked_to(structures: Path) ->
 
 
 def test_random_crystals_have_the_groups_of_the_real_ones_and_nothing_else_of_them(structures: Path) -> None:
-    real, more = draw(structures, 3, 2, 7)
+    real, more = draw(structures, 3, 2, 7, kind="databases")
     made, further = draw(structures, 3, 2, 7, kind="random")
     assert [one.crystal.space_group for one in made + further] == [
         one.crystal.space_group for one in real + more

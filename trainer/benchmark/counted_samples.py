@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,6 +18,7 @@ from eg_agent.records.merging import merge
 from eg_agent.symmetry import group
 from simulators import Crystal, computed_crystals, mineral_crystals
 from simulators.corpus import held_out
+from simulators.existing import Made
 from simulators.measurement import expected_rate
 from simulators.preparation import confirmed_random_crystal
 from simulators.realistic import realistic_instrument, realistic_specimen
@@ -32,8 +33,9 @@ RANGE, STEP = (5.0, 90.0), 0.08
 PeakRates = tuple[float, float]
 #: What the sample table says of the chemistry.
 Told = Literal["nothing", "elements", "amounts"]
-#: Structures of the databases, or the paper's random crystals in their space groups.
-Crystals = Literal["real", "random"]
+#: Structures that were made, those of the databases, or the paper's random crystals in the latter's space
+#: groups.
+Crystals = Literal["made", "databases", "random"]
 #: Dim samples: milligrams in a capillary or a neutron beam, to a strong flat sample.
 DIM: PeakRates = (2.0, 2000.0)
 #: What stage 2 records of laboratory patterns (`StreamConfig`, counts at the maximum), at 1 s a point.
@@ -99,7 +101,7 @@ class Sample:
 
 
 def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
-    """Structures as nature and databases have them (half minerals, half computed ones), of formulas that
+    """Structures as databases have them (one in six a mineral, the others computed), of formulas that
     training never sees, none twice, none triclinic (there a cell leaves but one group)."""
     rng = np.random.default_rng([0xADA, seed])
     tables = [
@@ -124,6 +126,12 @@ def crystals(folder: Path, seed: int) -> Iterator[Crystal]:
             yield chosen
 
 
+def made_crystals(folder: Path, seed: int) -> Iterator[Crystal]:
+    """Those of `crystals` that somebody has made, as far as one can know (`simulators.existing.Made`)."""
+    made = Made.of(folder)
+    return (crystal for crystal in crystals(folder, seed) if made(crystal.name))
+
+
 def random_crystals(folder: Path, seed: int) -> Iterator[Crystal]:
     """Random crystals (`simulators.random_crystals`: realistic cells, an atom in a general place at least,
     and spglib finds the group in each) as the paper has them, in the space groups of `crystals`, one after
@@ -135,6 +143,13 @@ def random_crystals(folder: Path, seed: int) -> Iterator[Crystal]:
             if max(crystal.cell[:3]) <= LONGEST:
                 yield crystal
                 break
+
+
+SOURCES: dict[Crystals, Callable[[Path, int], Iterator[Crystal]]] = {
+    "made": made_crystals,
+    "databases": crystals,
+    "random": random_crystals,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,10 +182,10 @@ def draw(
     seed: int,
     peak_rate: PeakRates = DIM,
     told: Told = "nothing",
-    kind: Crystals = "real",
+    kind: Crystals = "made",
 ) -> tuple[list[Drawn], list[Drawn]]:
     """`number` samples to measure and `tuning` other ones, none twice; a function of the arguments."""
-    source = crystals(folder, seed) if kind == "real" else random_crystals(folder, seed)
+    source = SOURCES[kind](folder, seed)
     chosen = [next(source) for _ in range(number + tuning)]
     drawn = [Drawn(crystal, seed * 100_000 + i, chosen, peak_rate, told) for i, crystal in enumerate(chosen)]
     return drawn[:number], drawn[number:]

@@ -22,7 +22,8 @@ Floats = npt.NDArray[np.float64]
 class Row:
     """A measurement. said [99]: network less prior, nats; prior [99]; numbers [g] groups with traits [g, t];
     context [z]; cell: of the fit, angstrom and degrees; lattice [99]: what its shape adds to the prior, nats;
-    product [99]: nats of the plain product of network and evidence."""
+    product [99]: nats of the plain product of network and evidence; chance: how likely the structure is one
+    that was made."""
 
     kind: str
     formula: str
@@ -34,6 +35,7 @@ class Row:
     context: Floats
     lattice: Floats
     product: Floats
+    chance: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,12 @@ class Batch:
 
 
 def batch_of(rows: Sequence[Row]) -> Batch:
-    """A formula counts as the root of its number of measurements: they tell much the same."""
+    """A formula counts as the root of its number of measurements: they tell much the same.
+
+    Whether its structure was made does not matter here: how traits are weighed is learned from others as
+    well, and fits with the chances as weights, of fewer measurements in effect, were worse out of fold
+    (docs/decisions/0027).
+    """
     most = max(row.numbers.size for row in rows)
     traits = np.zeros((len(rows), most, len(TRAITS)))
     place = np.full((len(rows), most), N_GROUPS)

@@ -80,7 +80,7 @@ def run(
 def _usable(entry: dict[str, Any]) -> None:
     """BadInput for measurements of an older version: they lack what the weights are fitted to."""
     for look in entry["looks"]:
-        if "cell" not in look or any(len(traits) != len(TRAITS) for traits in look["traits"]):
+        if "chance" not in look or any(len(traits) != len(TRAITS) for traits in look["traits"]):
             raise BadInput("--out holds measurements of an older version: give another folder.")
 
 
@@ -101,6 +101,7 @@ def _entry(look: Looked) -> dict[str, Any]:
         "kind": look.kind,
         "formula": look.formula,
         "truth": look.group,
+        "chance": round(look.chance, 4),
         "seconds": round(look.seconds, 1),
         "said": np.round(said, 3).tolist(),
         "prior": np.round(found.network.log_prior, 3).tolist(),
@@ -116,7 +117,8 @@ def _row(entry: dict[str, Any]) -> Row:
     arrays = {name: np.array(entry[name]) for name in ("said", "prior", "traits", "context", "product")}
     numbers = np.array(entry["numbers"], dtype=np.int64)
     arrays["lattice"] = of_cell(tuple(entry["cell"]))
-    return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, **arrays)
+    chance = float(entry["chance"])
+    return Row(entry["kind"], entry["formula"], int(entry["truth"]), numbers=numbers, chance=chance, **arrays)
 
 
 class Weighing(nn.Module):
@@ -256,14 +258,16 @@ def out_of_fold(rows: Sequence[Row], seed: int = 0) -> tuple[float, dict[str, An
         "uncorrected": linear.double().numpy(),
         "product": np.array([row.product for row in rows]),
     }
-    misfit = np.array([row.kind == "misfit" for row in rows])
+    misfit, chance = np.array([row.kind == "misfit" for row in rows]), np.array([r.chance for r in rows])
     found: dict[str, Any] = {"measurements": len(rows), "formulas": len(set(formulas)), "folds": FOLDS}
     for name, chosen in (("counted", ~misfit), ("measured_misfit", misfit)):
         if chosen.any():
-            found[name] = {key: _figures(value[chosen], truth[chosen]) for key, value in answers.items()}
+            found[name] = {
+                key: _figures(value[chosen], truth[chosen], chance[chosen]) for key, value in answers.items()
+            }
     own = {key: -value[np.arange(truth.size), truth] for key, value in answers.items()}
     boot = Bootstrap(formulas, seed=seed)
-    sums = boot.sums(np.stack([own["joint"] - own["product"], np.ones(truth.size)], axis=1))
+    sums = boot.sums(np.stack([chance * (own["joint"] - own["product"]), chance], axis=1))
     gain = boot.interval(sums[:, 0] / sums[:, 1])
     found["gain_in_nll"] = [round(v, 3) for v in (gain.value, gain.low, gain.high)]
     return round(calibrating_power(raw, truth, weight), 3), found
@@ -280,17 +284,23 @@ def calibrating_power(log_p: Floats, truth: npt.NDArray[np.int64], weight: Float
     return float(minimize(loss, np.ones(1), bounds=[POWERS]).x[0])
 
 
-def _figures(log_p: Floats, truth: npt.NDArray[np.int64]) -> dict[str, float]:
-    first = log_p.argmax(axis=1) == truth
-    sure = np.exp(log_p.max(axis=1)) >= SURE
+def _figures(log_p: Floats, truth: npt.NDArray[np.int64], chance: Floats) -> dict[str, float]:
+    """Each measurement by the chance that its structure was made."""
+    first, most = log_p.argmax(axis=1) == truth, np.exp(log_p.max(axis=1))
+    sure = most >= SURE
+
+    def mean(values: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> float:
+        return float(np.average(values[chosen], weights=chance[chosen])) if chosen.any() else float("nan")
+
+    every = np.ones(truth.size, dtype=bool)
     figures = {
-        "nll": -log_p[np.arange(truth.size), truth].mean(),
-        "first": first.mean(),
-        "sure": sure.mean(),
-        "right_when_sure": first[sure].mean() if sure.any() else np.nan,
-        "claimed_when_sure": np.exp(log_p.max(axis=1))[sure].mean() if sure.any() else np.nan,
+        "nll": mean(-log_p[np.arange(truth.size), truth], every),
+        "first": mean(first, every),
+        "sure": mean(sure, every),
+        "right_when_sure": mean(first, sure),
+        "claimed_when_sure": mean(most, sure),
     }
-    return {name: round(float(value), 3) for name, value in figures.items()}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def as_shipped(rows: Sequence[Row], date: str, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -24,6 +24,7 @@ from eg_agent.identify import Identifier
 from eg_agent.identify.identification import Identification
 from simulators import Crystal
 from simulators.corpus import held_out
+from simulators.existing import Made
 from trainer.benchmark.counted_samples import (
     BUDGET,
     COSTS,
@@ -35,6 +36,7 @@ from trainer.benchmark.counted_samples import (
     Measuring,
     Sample,
     crystals,
+    made_crystals,
     make_sample,
 )
 from trainer.benchmark.misfit_samples import Kinds, MisfitSamples
@@ -62,11 +64,13 @@ LOOKS, KEPT = 32, 0.35
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """An answer to one measurement, and the truth. kind: "scan", "agent", "lines" or "misfit"."""
+    """An answer to one measurement, and the truth. kind: "scan", "agent", "lines" or "misfit"; chance: how
+    likely the structure is one that was made (`simulators.existing`)."""
 
     kind: str
     formula: str
     group: int
+    chance: float
     seconds: float
     found: Identification
 
@@ -77,8 +81,12 @@ class JointSamples:
     def __init__(self, structures: Path, identifier: Identifier, seed: int) -> None:
         self._structures = structures
         self._kept_back = {
-            c.formula for seed in BENCHMARKS for c in islice(crystals(structures, seed), A_BENCHMARK)
+            c.formula
+            for seed in BENCHMARKS
+            for source in (crystals, made_crystals)
+            for c in islice(source(structures, seed), A_BENCHMARK)
         }
+        self._made = Made.of(structures)
         self._block: tuple[int, list[Crystal], Iterator[Crystal]] = (-1, [], iter(()))
         self._misfit = MisfitSamples(
             structures,
@@ -106,13 +114,15 @@ class JointSamples:
         if index % MISFIT_EVERY == MISFIT_EVERY - 1:
             made = self._misfit(index)
             found = self._identifier.identify(made.sample.pattern, made.sample.cell)
-            return _kept("misfit", made.formula, made.sample.group, 0.0, found)
+            chance = self._made.chance(made.name)
+            return _kept("misfit", made.formula, made.sample.group, chance, 0.0, found)
         drawn = self._drawn(index)
         crystal = drawn[-1]
         rates = DIM if rng.random() < 0.5 else STAGE_TWO
         sample = make_sample(crystal, drawn, rng, int(rng.integers(1 << 40)), rates)
         looks = [*self._scan(sample, rng), *self._agent(sample, rng), *self._lines(sample, rng)]
-        return [one for look in looks for one in _kept(look[0], crystal.formula, crystal.group, *look[1:])]
+        of = (crystal.formula, crystal.group, self._made.chance(crystal.name))
+        return [one for look in looks for one in _kept(look[0], *of, *look[1:])]
 
     def _drawn(self, index: int) -> list[Crystal]:
         """The crystal of a sample, and before it those of its block."""
@@ -166,10 +176,12 @@ def _on_its_way(sample: Sample, rng: np.random.Generator, stream: int = 0) -> tu
     return Measuring(sample, step=step, stream=stream, interleaved=interleaved), glance
 
 
-def _kept(kind: str, formula: str, group: int, seconds: float, found: Identification) -> list[Looked]:
+def _kept(
+    kind: str, formula: str, group: int, chance: float, seconds: float, found: Identification
+) -> list[Looked]:
     """A look that has a fit; others are the network's alone and have nothing to weigh."""
     fitted = found.evidence is not None and found.evidence.status == "fitted"
-    return [Looked(kind, formula, group, seconds, found)] if fitted else []
+    return [Looked(kind, formula, group, chance, seconds, found)] if fitted else []
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

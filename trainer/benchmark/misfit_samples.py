@@ -64,9 +64,10 @@ class Kinds:
 
 @dataclass(frozen=True, eq=False)
 class MisfitSample:
-    """A sample, its crystal's formula, and where the crystal comes from."""
+    """A sample, its crystal's name and formula, and where the crystal comes from."""
 
     sample: Sample
+    name: str
     formula: str
     kind: str  #: "natural", "uniform" (over groups), "random" or "molecular"
 
@@ -103,7 +104,8 @@ class MisfitSamples:
         foreign = [self._crystal(int(rng.integers(10_000)), rng)[0] for _ in range(count)]
         pattern = _pattern(crystal, foreign, rng)
         pattern = replace(pattern, source=Source(kind="simulation", name=crystal.name))
-        return MisfitSample(Sample(pattern, _off(crystal.cell, rng), crystal.group), crystal.formula, kind)
+        sample = Sample(pattern, _off(crystal.cell, rng), crystal.group)
+        return MisfitSample(sample, crystal.name, crystal.formula, kind)
 
     def _crystal(self, index: int, rng: Rng) -> tuple[Crystal, str]:
         kind = rng.random()

@@ -20,8 +20,11 @@ from eg_agent.verify.lattice_shape import lattice_shape
 from simulators import Crystal
 from simulators.corpus import held_out
 from simulators.crystal import stabiliser_orders
+from simulators.existing import chances
 from simulators.structures import StructureFolder
 from trainer.benchmark.simulated_samples import own_metric
+
+Floats = npt.NDArray[np.float64]
 
 #: Share of what is drawn that is no computed structure (minerals, .cif files), where there are such.
 NOT_COMPUTED = 0.15
@@ -36,17 +39,18 @@ EVERY = 2000
 @dataclass(frozen=True, eq=False)
 class Lattices:
     """family: [n] place in `FAMILIES`; numbers: [n, 4] of `LatticeShape`; group: [n] 1-99; held_out: [n]
-    whether the formula is kept from training; weight: [n] mean 1 over what is trained on. units: [n] log of
-    the formula units in the cell, nan where amounts are not whole, by atomic_volumes: [3, 119]
-    angstrom^3. half: [n] one of two halves of the formulas."""
+    whether the formula is kept from training; weight: [n] by the chance that it was made
+    (`simulators.existing`), mean 1 over what is trained on. units: [n] log of the formula units in the cell,
+    nan where amounts are not whole, by atomic_volumes: [3, 119] angstrom^3. half: [n] one of two halves of
+    the formulas."""
 
     family: npt.NDArray[np.int64]
-    numbers: npt.NDArray[np.float64]
+    numbers: Floats
     group: npt.NDArray[np.int64]
     held_out: npt.NDArray[np.bool_]
-    weight: npt.NDArray[np.float64]
-    units: npt.NDArray[np.float64]
-    atomic_volumes: npt.NDArray[np.float64]
+    weight: Floats
+    units: Floats
+    atomic_volumes: Floats
     half: npt.NDArray[np.bool_]
 
 
@@ -56,6 +60,8 @@ def lattices_of(
     """Lattices of all structures but triclinic ones and those with the metric of a higher system, by which
     they would be taken for something else. Raises BadInput for a folder without usable structures."""
     folder = StructureFolder(structures)
+    chance = chances(structures, folder)
+    made: list[float] = []
     rows, others, contents, compositions, half = [], [], [], [], []
     for number in range(len(folder)):
         if number % EVERY == 0:
@@ -68,6 +74,7 @@ def lattices_of(
             continue
         rows.append((shape.family, *shape.numbers, crystal.group, held_out(crystal.formula)))
         others.append(number >= folder.computed)
+        made.append(float(chance[number]))
         contents.append(cell_contents(crystal))
         compositions.append(_composition(crystal.formula))
         half.append(crc32(crystal.formula.encode()) % 2 == 0)
@@ -78,7 +85,7 @@ def lattices_of(
         raise BadInput(
             f"{len(table)} lattices of {structures} are too few to train and judge on: give more structures."
         )
-    weight = _weights(np.array(others), ~kept_back)
+    weight = _weights(np.array(others), np.array(made), ~kept_back)
     family, of_group = table[:, 0].astype(np.int64), table[:, 5].astype(np.int64)
     volume = np.exp(table[:, 1])
     atomic = atomic_volumes(np.array(contents)[~kept_back], volume[~kept_back])
@@ -86,7 +93,7 @@ def lattices_of(
     return Lattices(family, table[:, 1:5], of_group, kept_back, weight, units, atomic, np.array(half))
 
 
-def cell_contents(crystal: Crystal) -> npt.NDArray[np.float64]:
+def cell_contents(crystal: Crystal) -> Floats:
     """[119] atoms in the cell by atomic number."""
     found = np.zeros(N_ELEMENTS)
     orders = stabiliser_orders(crystal.cell, crystal.operations, crystal.fractional)
@@ -95,9 +102,7 @@ def cell_contents(crystal: Crystal) -> npt.NDArray[np.float64]:
     return found
 
 
-def atomic_volumes(
-    contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def atomic_volumes(contents: Floats, volume: Floats) -> Floats:
     """[3, 119] angstrom^3 an atom in each kind of compound, by which cells come nearest to their volumes.
 
     contents: [n, 119] atoms; volume: [n] angstrom^3; each cell counts in proportion. An element that is
@@ -117,11 +122,11 @@ def atomic_volumes(
     return found
 
 
-def _usual(contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]) -> float:
+def _usual(contents: Floats, volume: Floats) -> float:
     return float(np.median(volume / np.maximum(contents.sum(axis=1), 1e-9)))
 
 
-def _nearest(contents: npt.NDArray[np.float64], volume: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _nearest(contents: Floats, volume: Floats) -> Floats:
     held = np.sqrt(HELD) * np.eye(N_ELEMENTS) / _usual(contents, volume)
     matrix = np.vstack([contents / volume[:, None], held])
     wanted = np.concatenate([np.ones(len(volume)), np.full(N_ELEMENTS, np.sqrt(HELD))])
@@ -135,9 +140,13 @@ def _composition(formula: str) -> Composition | None:
         return None
 
 
-def _weights(others: npt.NDArray[np.bool_], trained: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """[n] so that structures that are not computed have their share, where there are both kinds."""
-    share = float(others[trained].mean())
-    if not 0.0 < share < 1.0:
-        return np.ones(len(others))
-    return np.where(others, NOT_COMPUTED / share, (1.0 - NOT_COMPUTED) / (1.0 - share))
+def _weights(others: npt.NDArray[np.bool_], made: Floats, trained: npt.NDArray[np.bool_]) -> Floats:
+    """[n] by the chance that each was made, so that structures that are not computed have their share where
+    there are both kinds."""
+    both = bool(others[trained].any()) and not bool(others[trained].all())
+    total = float(trained.sum())
+    shares = ((others, NOT_COMPUTED), (~others, 1.0 - NOT_COMPUTED)) if both else ((made > 0.0, 1.0),)
+    found = np.zeros(len(others))
+    for kind, share in shares:
+        found[kind] = made[kind] * share * total / made[kind & trained].sum()
+    return found

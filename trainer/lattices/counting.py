@@ -60,7 +60,8 @@ def count(lattices: Lattices, network: LatticeModule) -> tuple[KnownLattices, Ju
         for family in range(len(FAMILIES)):
             chosen = lattices.family[fitted] == family
             if chosen.any():
-                costs = [-np.mean(np.log(_mixed(parts, b)[chosen])) for b in BELIEFS]
+                weight = lattices.weight[fitted][chosen]
+                costs = [-np.sum(weight * np.log(_mixed(parts, b)[chosen])) for b in BELIEFS]
                 belief[family, told] = BELIEFS[int(np.argmin(costs))]
     known = replace(known, belief=belief)
     figures: list[float] = []
@@ -73,8 +74,9 @@ def count(lattices: Lattices, network: LatticeModule) -> tuple[KnownLattices, Ju
             ]
         )
         truth = lattices.group[judged] - 1
-        figures.append(round(float(-together[np.arange(judged.size), truth].mean()), 4))
-        figures.append(round(float((together.argmax(axis=1) == truth).mean()), 4))
+        own, first = together[np.arange(judged.size), truth], together.argmax(axis=1) == truth
+        weight = lattices.weight[judged]
+        figures += [round(float(np.average(of, weights=weight)), 4) for of in (-own, first)]
     return known, JudgedBeside(int(judged.size), *figures)
 
 

@@ -177,10 +177,14 @@ def judged(network: LatticeModule, lattices: Lattices) -> Judged:
     if rows.size == 0:
         raise BadInput("no lattice that was held out has a group that was trained on: give more structures.")
     family, truth = lattices.family[rows], lattices.group[rows] - 1
+    weight = lattices.weight[rows]
 
     def figures(log_p: Floats) -> tuple[float, float]:
-        own = log_p[np.arange(rows.size), truth]
-        return round(float(-own.mean()), 4), round(float((log_p.argmax(1) == truth).mean()), 4)
+        own = -log_p[np.arange(rows.size), truth]
+        first = log_p.argmax(1) == truth
+        return round(float(np.average(own, weights=weight)), 4), round(
+            float(np.average(first, weights=weight)), 4
+        )
 
     numbers = lattices.numbers[rows]
     alone = said(network, family, numbers, np.full(rows.size, np.nan))
