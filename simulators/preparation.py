@@ -29,7 +29,7 @@ from simulators.structures import (
 from simulators.textbook import hold_out
 
 #: Share of organic and metal-organic crystals in each space group, percent: the twenty most frequent
-#: of the Cambridge Structural Database (CSD space group statistics, CCDC), which hold 94 %.
+#: of the Cambridge Structural Database (CSD space group statistics, CCDC), which hold 93 %.
 MOLECULAR_SPACE_GROUPS: dict[int, float] = {
     14: 34.3, 2: 25.2, 15: 8.2, 19: 6.8, 4: 5.1, 61: 3.2, 33: 1.3, 9: 1.1, 62: 1.0, 1: 1.0, 60: 0.8, 5: 0.8,
     29: 0.7, 148: 0.7, 12: 0.5, 11: 0.5, 13: 0.4, 88: 0.4, 56: 0.4, 43: 0.3,

@@ -1,77 +1,25 @@
-"""The agent on a real RunEngine: lines, faults, restarts, and what it takes of the RunEngine's time."""
+"""The agent on a real RunEngine: its lines, its ledger, restarts, and scripts that it stands in."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import h5py
 import numpy as np
 import pytest
-from bluesky.utils import RunEngineInterrupted
 from event_model import compose_run
-from ophyd.sim import SynAxis
 from tiled.client import from_uri
 
 from eg_agent.agent import Agent
 from eg_agent.decide import Limits
 from eg_agent.errors import BadInput
 from eg_agent.patterns import Pattern, Radiation
-from eg_agent.records import (
-    DecisionRow,
-    EmbeddedTiled,
-    NoteRow,
-    OutcomeRow,
-    Policy,
-    read_ledger,
-    read_pattern,
-    replay,
-)
-
-
-@pytest.fixture
-def make(tmp_path, engine):
-    """Make an agent with the fast identifier, subscribed to the RunEngine; its answers are collected."""
-    from beamline import FAST
-
-    made: list[Agent] = []
-
-    def build(tiled=None, *, subscribe=True, records=tmp_path / "records", **settings):
-        answers: list = []
-        settings = {"identifier": FAST, "announce": None, "listeners": (answers.append,), **settings}
-        agent = Agent(tiled, records=records, **settings)
-        made.append(agent)
-        agent.answers = answers  # type: ignore[attr-defined]
-        if subscribe:
-            engine.subscribe(agent)
-        return agent
-
-    yield build
-    for agent in made:
-        agent.close(timeout=5)
-
-
-def rows(agent, kind):
-    return [row for row in read_ledger(agent.ledger.path) if isinstance(row, kind)]
-
-
-def detector(**kwargs):
-    from beamline import TraceDetector
-
-    return TraceDetector(name="det", **kwargs)
-
-
-def step_detector():
-    from beamline import PointDetector
-
-    tth, det = SynAxis(name="tth"), PointDetector(name="det")
-    det.motor = tth
-    return tth, det
+from eg_agent.records import DecisionRow, EmbeddedTiled, NoteRow, OutcomeRow, Policy, read_pattern, replay
+from tests.eg_agent.agent.conftest import detector, rows, step_detector
 
 
 def test_the_three_lines_of_the_readme(tmp_path, monkeypatch, engine, capfd):
@@ -87,8 +35,6 @@ def test_the_three_lines_of_the_readme(tmp_path, monkeypatch, engine, capfd):
     RE = engine
     det = detector()
     (tth, point) = step_detector()
-
-    from eg_agent.agent import Agent
 
     agent = Agent()
     RE.subscribe(agent)
@@ -184,95 +130,6 @@ def test_an_embedded_tiled_serves_until_the_agent_closes_and_keeps_its_runs(make
         assert len(client) == n
         agent.close(timeout=20)
         assert agent._embedded._process is None
-
-
-def test_a_tiled_that_is_away_is_noted_and_delays_no_answer(make, engine):
-    agent = make("http://127.0.0.1:9/api/v1?api_key=nothing", tiled_wait=1.0)
-    engine(bp.count([detector()]), sample="a")
-    assert agent.wait(60)
-    (answer,) = agent.answers
-    assert (answer.pattern_from, answer.problem) == ("journal", "")
-    assert answer.identification.verdict == "identified"
-    deadline = time.monotonic() + 60
-    while not (said := [row.text for row in rows(agent, NoteRow) if row.what == "tiled"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert "Tiled is away" in said[0]
-    assert "nothing" not in said[0]
-
-
-@pytest.mark.parametrize(
-    ("sample", "problem"),
-    [("explodes", "a fault in the network"), ("hangs", "within 2 s and was stopped"), ("dies", "status 9")],
-)
-def test_a_fault_in_the_worker_never_reaches_the_scan(make, engine, sample, problem):
-    agent = make(time_limit=2.0)
-    (uid,) = engine(bp.count([detector()]), sample=sample)
-    (next_uid,) = engine(bp.count([detector()]), sample="fine")
-    assert agent.wait(120)
-    first, second = agent.answers
-    assert first.runs == (uid,)
-    assert problem in first.problem
-    assert first.identification is None
-    assert first.decision.default
-    assert second.runs == (next_uid,)
-    assert second.identification.verdict == "identified"
-
-
-def test_an_identifier_that_cannot_be_loaded_is_said(make, engine):
-    agent = make(identifier="no_such_module:thing")
-    engine(bp.count([detector()]))
-    assert agent.wait(60)
-    assert "could not be loaded" in agent.answers[0].problem
-    assert "no_such_module" in agent.answers[0].problem
-
-
-def test_nothing_that_breaks_in_the_callback_reaches_the_run_engine(make, engine, monkeypatch):
-    agent = make()
-    monkeypatch.setattr(agent, "_take", lambda name, doc: 1 / 0)
-    (uid,) = engine(bp.count([detector()]))
-    assert uid
-
-
-def test_scans_that_are_no_patterns_are_noted_and_left(make, engine):
-    from ophyd.sim import det, motor
-
-    agent = make()
-    (uid,) = engine(bp.scan([det], motor, 0, 1, 3))
-    assert agent.wait(60)
-    assert agent.answers == []
-    assert [row.run_uid for row in rows(agent, NoteRow) if row.what == "skipped"] == [uid]
-
-
-def test_no_wavelength_is_answered_with_what_to_do(make, engine):
-    tth, det = step_detector()
-    agent = make()
-    engine(bp.scan([det], tth, 10, 60, 201))
-    assert agent.wait(60)
-    assert "RE.md['wavelength']" in agent.answers[0].problem
-
-
-def test_nan_saturated_and_empty_frames_do_no_harm(make, engine):
-    det = detector()
-
-    def frames():
-        for value in (np.nan, np.inf, 0.0, -1.0, 65535.0):
-            original = det.trigger
-
-            def trigger(value=value, original=original):
-                status = original()
-                det.intensity.put(np.full(2001, value))
-                return status
-
-            det.trigger = trigger
-            yield from bp.count([det])
-            det.trigger = original
-
-    agent = make()
-    uids = engine(frames())
-    assert len(uids) == 5
-    assert agent.wait(60)
-    assert sorted(uid for a in agent.answers for uid in a.runs) == sorted(uids)
 
 
 def test_back_pressure_merges_runs_of_a_sample_and_drops_none(make, engine):
@@ -385,36 +242,6 @@ def test_two_agents_do_not_share_a_folder(make):
         make(subscribe=False)
 
 
-def test_abort_and_pause_in_the_middle(make, engine):
-    agent = make()
-    tth, det = step_detector()
-
-    def interrupted(at):
-        yield from bps.open_run({"sample": "a", "wavelength": 1.5406, "eg_decision_id": "d", "eg_shift": "s"})
-        for i in range(60):
-            yield from bps.checkpoint()
-            if i == at:
-                yield from bps.pause()
-            yield from bps.mv(tth, 10 + i)
-            yield from bps.trigger_and_read([det, tth])
-        yield from bps.close_run()
-
-    with pytest.raises(RunEngineInterrupted):
-        engine(interrupted(20))
-    assert agent.wait(60)
-    engine.abort()
-    with pytest.raises(RunEngineInterrupted):
-        engine(interrupted(30))
-    (uid,) = engine.resume()
-    assert agent.wait(60)
-    statuses = [row.status for row in rows(agent, OutcomeRow)]
-    assert statuses == ["started", "aborted", "started", "done"]
-    (answer,) = agent.answers
-    assert answer.runs == (uid,)
-    assert len(answer.identification.top) == 2
-    assert [row.what for row in rows(agent, NoteRow)] == ["skipped"]
-
-
 def test_ingest_and_suggest_need_no_run_engine(make):
     limits = Limits(two_theta=(10.0, 60.0))
     agent = make(subscribe=False, mode="act", policy=Policy(limits=limits))
@@ -435,41 +262,6 @@ def test_ingest_and_suggest_need_no_run_engine(make):
     assert second.state.repeats == 1
     assert second.state.sample_seconds >= 1000.0
     assert agent.suggest() == second.decision
-
-
-def test_threads_and_memory_of_many_runs_stay_flat(make, engine):
-    agent = make()
-    det = detector(n=501)
-    for _ in range(3):
-        engine(bp.count([det]))
-    assert agent.wait(60)
-    threads = threading.active_count()
-    for _ in range(15):
-        engine(bp.count([det]))
-    assert agent.wait(60)
-    deadline = time.monotonic() + 10.0  # one that is just ending is no leak
-    while threading.active_count() > threads and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() <= threads
-    assert agent._collector._open == {}
-    assert agent._collector._run_of == {}
-    assert agent.journal._open == {}
-    assert agent.journal._run_of == {}
-
-
-def test_the_share_of_the_run_engines_time(make, engine, tiled_uri):
-    """The callback against identifying inline: the same scan, a ratio, no wall clock."""
-    det = detector(n=4096)
-    agent = make(tiled_uri, identifier_settings={"delay": 0.3}, tiled_wait=30.0)
-    assert agent.wait(60)
-    started = time.perf_counter()
-    engine(bp.count([det], num=10), sample="a")
-    scan = time.perf_counter() - started
-    spent = agent.callback_time
-    assert spent.documents == 13
-    # Measured: a few ms a document. Inline it would be 10 identifications and Tiled writes, above 4 s.
-    assert spent.seconds < scan
-    assert spent.seconds < 0.1 * 10 * (0.3 + 0.1)
 
 
 @pytest.mark.parametrize("ending", ["", "raise RuntimeError('on purpose')", "agent.close()"])

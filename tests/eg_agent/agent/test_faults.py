@@ -1,8 +1,8 @@
 """What breaks around an agent, with real servers and real processes: the scan ends as it would have.
 
 No run is lost, no decision is made twice, and the ledger says what happened. An exception in the network, a
-verifier that hangs, broken frames and an interrupted RunEngine are in `test_agent.py`; the writer alone is in
-`tests/eg_agent/records`.
+verifier that hangs, broken frames and an interrupted RunEngine are in `test_broken.py`; the writer alone is
+in `tests/eg_agent/records`.
 """
 
 from __future__ import annotations
