@@ -6,8 +6,9 @@ the volumes that they have in the structures that the prior of lattices is train
 other ones in oxides and fluorides than in sulphides and salts, and again in alloys. Half of all cells come
 out within 6 % of their number so, nine of ten within 21 %.
 
-Molecules pack less densely and are rare there: where there is carbon with hydrogen, each other atom takes
-18 cubic angstrom and hydrogen none (Kempster & Lipson, Acta Cryst. B28 (1972) 3674).
+Molecules pack less densely and are rare there: where there is carbon with hydrogen, and they are not those of
+a carbonate, each other atom takes 18 cubic angstrom and hydrogen none (Kempster & Lipson, Acta Cryst. B28
+(1972) 3674).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ N_ELEMENTS = 119
 MOST, OFF = 8, 0.05
 #: Angstrom^3 of an atom other than hydrogen in a molecule.
 IN_MOLECULES = 18.0
-HYDROGEN, CARBON = 1, 6
+HYDROGEN, CARBON, NITROGEN, OXYGEN = 1, 6, 7, 8
+#: Elements of other oxo anions: sulphates, phosphates, arsenates, selenates, with four oxygen each.
+OXO_ANIONS, THEIR_OXYGEN = (15, 16, 33, 34), 4
+#: Oxygen an atom of carbon, beside water, in a carbonate: that of a hydrogen carbonate (oxalates have 2).
+IN_CARBONATES = 2.5
 #: Elements that make a compound an oxide or fluoride, or else a salt or sulphide; the rest are alloys.
 OXIDES, SALTS = (8, 9), (7, 16, 17, 34, 35, 52, 53)
 N_KINDS = 3
@@ -60,6 +65,17 @@ def kind_of(elements: Iterable[int]) -> int:
     return 0 if there & set(OXIDES) else 1 if there & set(SALTS) else 2
 
 
+def molecular(amounts: dict[int, int]) -> bool:
+    """Whether a compound with so many atoms, by atomic number, is one of molecules or organic ions: carbon
+    and hydrogen that are not those of carbonate beside water or hydroxide (malachite, hydromagnesite)."""
+    carbon, hydrogen = amounts.get(CARBON, 0), amounts.get(HYDROGEN, 0)
+    if not carbon or not hydrogen:
+        return False
+    elsewhere = hydrogen / 2 + THEIR_OXYGEN * sum(amounts.get(number, 0) for number in OXO_ANIONS)
+    carbonate = amounts.get(OXYGEN, 0) - elsewhere >= IN_CARBONATES * carbon
+    return NITROGEN in amounts or not carbonate
+
+
 def log_units(volume: float, composition: Composition | None, atomic_volumes: Floats) -> float:
     """Log of the number of formula units in a cell; nan where the formula is not known in whole amounts.
 
@@ -68,7 +84,7 @@ def log_units(volume: float, composition: Composition | None, atomic_volumes: Fl
     amounts = whole_amounts(composition)
     if amounts is None:
         return math.nan
-    if HYDROGEN in amounts and CARBON in amounts:
+    if molecular(amounts):
         taken = IN_MOLECULES * sum(count for number, count in amounts.items() if number != HYDROGEN)
     else:
         own = atomic_volumes[kind_of(amounts)]

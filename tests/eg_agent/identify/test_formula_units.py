@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eg_agent.chemistry import Composition
 from eg_agent.identify import Identifier, IdentifySettings
-from eg_agent.identify.formula_units import log_units, whole_amounts
+from eg_agent.identify.formula_units import log_units, molecular, whole_amounts
 from eg_agent.identify.lattice_prior import shipped
 from eg_agent.patterns import Radiation
 from simulators.measurement import simulate
@@ -53,11 +53,36 @@ def test_mixed_crystals_and_bare_elements_have_none() -> None:
         ("Cu", 47.2, 4),
         ("PbS", 209.0, 4),
         ("C9H8O4", 852.0, 4),  # aspirin
+        ("Cu2CO3(OH)2", 364.4, 4),  # malachite
+        ("Cu3(CO3)2(OH)2", 302.9, 2),  # azurite
+        ("Mg5(CO3)4(OH)2·4H2O", 690.1, 2),  # hydromagnesite
+        ("NaHCO3", 256.7, 4),  # nahcolite
+        ("CaC2O4·2H2O", 1126.0, 8),  # weddellite, an oxalate
     ],
 )
 def test_known_cells(formula: str, volume: float, units: int) -> None:
     found = math.exp(log_units(volume, Composition.of_formula(formula), shipped().atomic_volumes))
     assert found == pytest.approx(units, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("formula", "molecules"),
+    [
+        ("Cu2CO3(OH)2", False),
+        ("Pb4SO4(CO3)2(OH)2", False),  # leadhillite
+        ("NaAlCO3(OH)2", False),  # dawsonite
+        ("CaCO3", False),
+        ("CH4N2O", True),  # urea
+        ("CaC2O4·2H2O", True),
+        ("Cu(HCOO)2·4H2O", True),
+        ("CH6N4O3", True),  # guanidinium nitrate: no oxygen is the carbon's
+        ("NaCH3SO3", True),
+    ],
+)
+def test_carbonates_are_not_taken_for_molecules(formula: str, molecules: bool) -> None:
+    amounts = whole_amounts(Composition.of_formula(formula))
+    assert amounts is not None
+    assert molecular(amounts) is molecules
 
 
 def test_an_answer_says_how_many_units_it_counted_with() -> None:
