@@ -38,9 +38,9 @@ class GroupProbability:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """A measurement that would settle the question between two groups.
+    """What would settle the question between two groups: a measurement, or something to be told.
 
-    hkl: the reflection to look at, in the fitted cell; None when a whole range is meant.
+    hkl: the reflection to look at, in the fitted cell; None when a whole range, or no measurement, is meant.
     two_theta: degrees (window low, high) to measure.
     seconds: further seconds of counting in that window, all its points together; None when counting
         alone cannot tell or no rate is known.

@@ -17,11 +17,11 @@ from eg_agent.identify import joint
 from eg_agent.identify.branches import beyond, branch_of_set, groups_of_cell
 from eg_agent.identify.completing import completed
 from eg_agent.identify.fusion import evidence_posterior, fuse, normalise, prediction_set, ranking
-from eg_agent.identify.identification import GroupProbability, Identification, Provenance
+from eg_agent.identify.identification import GroupProbability, Identification, Provenance, Settle
 from eg_agent.identify.measured import measured
 from eg_agent.identify.mixture import MixtureConstants
 from eg_agent.identify.settings import IdentifySettings
-from eg_agent.identify.settle import would_settle
+from eg_agent.identify.settle import being_told, would_settle
 from eg_agent.identify.space_groups import in_axes
 from eg_agent.identify.unknown_cell import Weighed, try_cells, weigh_cells
 from eg_agent.identify.verdict import judge
@@ -127,7 +127,12 @@ class Identifier:
         judgement = judge(
             fused, network, evidence, chosen, constants, lookup, weighed.cells, weighed.no_cell, units
         )
-        first, second = (int(i) + 1 for i in ranking(fused)[:2])
+        settles: tuple[Settle, ...] = ()
+        if judgement.verdict != "identified":
+            first, second = (int(i) + 1 for i in ranking(fused)[:2])
+            settles = would_settle(pattern, evidence, fused, (first, second), constants)
+            if composition is None and self.classifier.composition is not None:
+                settles += (being_told(pattern, (first, second)),)
         return Identification(
             verdict=judgement.verdict,
             reason=judgement.reason,
@@ -139,11 +144,7 @@ class Identifier:
             evidence_only=weighed.alone,
             prediction_set=chosen,
             set_coverage=constants.coverage,
-            would_settle=(
-                ()
-                if judgement.verdict == "identified"
-                else would_settle(pattern, evidence, fused, (first, second), constants)
-            ),
+            would_settle=settles,
             measured=measured(pattern),
             lookup=lookup,
             properties=self.properties(pattern, composition, network),

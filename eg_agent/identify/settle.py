@@ -1,4 +1,4 @@
-"""Which reflection would settle the question between two groups, and what counting it would take."""
+"""What would settle the question between two groups: which reflection, what counting, what nobody told."""
 
 from __future__ import annotations
 
@@ -63,6 +63,20 @@ def would_settle(
     if inside:
         return inside
     return (_without_estimate(pattern, evidence, between, pair, constants),)
+
+
+def being_told(pattern: Pattern, between: tuple[int, int]) -> Settle:
+    """What the sample is made of, where nobody has said it: of 200 simulated samples with a cell 94 in 100
+    are answered rightly with it, 88 without, and of measured patterns without a cell 10 in 100 more have
+    their group first (docs/explanations/deciding.md, docs/how-to/use-the-chemistry.md)."""
+    first, second = (group(n).symbol for n in between)
+    return Settle(
+        None,
+        (float(pattern.two_theta[0]), float(pattern.two_theta[-1])),
+        None,
+        between,
+        f"{first} or {second}: the formula, or its elements, may settle it without counting; none was told.",
+    )
 
 
 def _settings_in_cell(evidence: Evidence, between: tuple[int, int]) -> tuple[Setting, Setting] | None:

@@ -6,6 +6,8 @@ import gemmi
 import numpy as np
 import pytest
 
+from eg_agent.chemistry import Composition
+from eg_agent.identify import Identifier
 from eg_agent.identify.information import present_mean
 from eg_agent.identify.measured import measured
 from eg_agent.identify.settings import IdentifySettings
@@ -13,6 +15,8 @@ from eg_agent.identify.settle import would_settle
 from eg_agent.patterns import Pattern, Radiation
 from eg_agent.symmetry import settings
 from eg_agent.verify.evidence import CandidateEvidence, DecidingReflection, Evidence
+from simulators.measurement import simulate
+from simulators.textbook import textbook
 
 SETTINGS = IdentifySettings()
 CELL = (5.0, 6.0, 7.0, 90.0, 90.0, 90.0)
@@ -182,3 +186,17 @@ def test_measured_sums_up_the_pattern() -> None:
     assert sum_up.seconds_per_point is None
     assert measured(Pattern(x, y, Radiation(WAVELENGTH))).strongest_counts is None
     assert measured(Pattern(x, 2 * y, Radiation(WAVELENGTH), raw_counts=True)).strongest_counts == 800.0
+
+
+def test_what_nobody_told_would_settle_too() -> None:
+    """Forsterite, of which nobody wants to be that sure: its formula is asked for until it is given."""
+    crystal = next(c for c in textbook() if c.name == "forsterite")
+    grid = np.arange(10.0, 60.0, 0.04)
+    seen = simulate(crystal, Radiation.anode("Cu"), grid, np.random.default_rng(5), peak_rate=300.0)
+    identifier = Identifier(settings=IdentifySettings(identified=0.99999))
+    alone = identifier.identify(seen)
+    told = identifier.identify(seen, composition=Composition.of_formula("Mg2SiO4"))
+    assert (alone.verdict, told.verdict) == ("undecided", "undecided")
+    assert "the formula, or its elements" in alone.would_settle[-1].reason
+    assert not alone.would_settle[-1].counting
+    assert not any("formula" in settle.reason for settle in told.would_settle)
