@@ -15,6 +15,7 @@ import bluesky.plan_stubs as bps
 from eg_agent.decide.decision import Decision
 from eg_agent.decide.limits import MEASURING, Costs, Limits
 from eg_agent.decide.state import State
+from eg_agent.decide.turns import SPREAD, check_spread, seconds_of, whose_turn
 from eg_agent.errors import BadInput
 from plans.asking import Asks
 from plans.devices import Diffractometer
@@ -38,6 +39,7 @@ def survey(
     interleaved: bool = False,
     shape: Shape = "auto",
     wavelength: float | None = None,
+    spread: float = SPREAD,
     record: str | Path | None = None,
     answer_timeout: float = 30.0,
     approval_timeout: float = 600.0,
@@ -45,18 +47,22 @@ def survey(
     clock: Callable[[], float] = time.monotonic,
     md: dict[str, Any] | None = None,
 ) -> Plan:
-    """Glance at every sample, then go back to those where the agent expects to learn most a second.
+    """Glance at every sample, then go back to those where the agent expects to learn most a second, all of
+    them going up together.
 
     budget: seconds for the whole shift, sample changes included; nothing is begun that would not end in
     it (by `Decision.cost` and `costs.sample_change`). limits: of each sample, as in `identify`.
     seconds_per_point: of the glances. first_at: "lines": they look only at the lines of the samples' cells,
     as in `identify`. interleaved: what is counted again is counted between the points of before.
+    spread: no sample goes on that has had more than so many times the seconds of the one that has had least
+    and still waits (`eg_agent.decide.turns`).
     record: a file that this shift is written to, line by line. When it is there already, the shift goes on:
     what it holds is not measured again (after an abort, a crash, or a new morning).
     clock: seconds; a simulated diffractometer's own, where its time is not that of the wall.
 
     The plan keeps one decision of the agent for each sample, and always carries out the one with the most
-    expected nats a second, the change of sample included. A sample ends when the agent ends it.
+    expected nats a second, the change of sample included, of those within `spread`. A sample ends when the
+    agent ends it.
     Every run's metadata is that of `identify`, with `eg_survey_left` (seconds of the budget).
     Returns the last decision of each sample as a dict.
     """
@@ -66,6 +72,7 @@ def survey(
         raise BadInput("a sample is named twice: give each once.")
     if not budget > 0.0:
         raise BadInput(f"a budget of {budget:g} s is none: give seconds, above 0.")
+    check_spread(spread)
     limits, costs = limits or Limits(), costs or Costs()
     log = _Record(record, [str(sample) for sample in samples], budget)
     job = Job(
@@ -85,7 +92,7 @@ def survey(
         shift=log.shift,
         md=md or {},
     )
-    plan = _Shift(job, log, costs, budget, clock).plan(samples)
+    plan = _Shift(job, log, costs, budget, spread, clock).plan(samples)
     checked = within(limits, diffractometer, plan, costs=costs, revisits=True, clock=clock)
     return (yield from checked)
 
@@ -148,9 +155,16 @@ class _Shift:
     """One call of `survey`."""
 
     def __init__(
-        self, job: Job, log: _Record, costs: Costs, budget: float, clock: Callable[[], float]
+        self,
+        job: Job,
+        log: _Record,
+        costs: Costs,
+        budget: float,
+        spread: float,
+        clock: Callable[[], float],
     ) -> None:
-        self.job, self.log, self.costs, self.budget, self.clock = job, log, costs, budget, clock
+        self.job, self.log, self.costs, self.clock = job, log, costs, clock
+        self.budget, self.spread = budget, spread
         self.decided: dict[str, Decision] = {}
         self._began = 0.0
         self._before = log.seconds
@@ -171,7 +185,7 @@ class _Shift:
             if found is not None:
                 waiting.append(found)
         while waiting:
-            best = max(waiting, key=self._rate)
+            best = whose_turn(waiting, self._in_beam, self.costs, spread=self.spread)
             waiting.remove(best)
             if not self._fits(best):
                 continue
@@ -223,14 +237,5 @@ class _Shift:
     def _left(self) -> dict[str, Any]:
         return {"eg_survey_left": max(0.0, self.budget - self.spent)}
 
-    def _cost(self, waiting: _Waiting) -> float:
-        change = 0.0 if waiting.name == self._in_beam else self.costs.sample_change
-        return waiting.decision.cost + change
-
-    def _rate(self, waiting: _Waiting) -> float:
-        """Expected nats a second, the change of sample included."""
-        gain = waiting.decision.expected_gain * waiting.decision.cost
-        return gain / max(self._cost(waiting), 1e-9)
-
     def _fits(self, waiting: _Waiting) -> bool:
-        return self.spent + self._cost(waiting) <= self.budget
+        return self.spent + seconds_of(waiting, self._in_beam, self.costs) <= self.budget

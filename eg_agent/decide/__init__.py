@@ -7,6 +7,7 @@ from eg_agent.decide.limits import ENDING, MEASURING, USUAL, Cost, Costs, Limits
 from eg_agent.decide.opening import opening
 from eg_agent.decide.settings import DecideSettings
 from eg_agent.decide.state import Asked, Look, State
+from eg_agent.decide.turns import whose_turn
 
 __all__ = [
     "ENDING",
@@ -24,4 +25,5 @@ __all__ = [
     "Look",
     "State",
     "opening",
+    "whose_turn",
 ]

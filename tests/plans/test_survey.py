@@ -57,7 +57,8 @@ class Ledger:
             cost=self.cost, expected_gain=left.pop(0) if left else 0.0, sample=sample,
         )  # fmt: skip
         future = Future()
-        future.set_result(SimpleNamespace(decision=decision, state=State(sample), runs=(run_uid,)))
+        state = State(sample, sample_seconds=self.cost * self.count[sample])
+        future.set_result(SimpleNamespace(decision=decision, state=state, runs=(run_uid,)))
         return future
 
     def approval(self, decision):
@@ -87,6 +88,25 @@ def test_time_goes_where_information_is(engine, device, starts):
     assert starts[3]["eg_limits"]["two_theta"] == [5.0, 90.0]
 
 
+def test_a_sample_that_promises_for_ever_does_not_take_the_shift(engine, device, starts):
+    def shift(spread):
+        agent = Ledger({"rich": [0.9] * 12, "poor": [0.1] * 12})
+        token = engine.subscribe(agent)
+        begun = len(starts)
+        engine(
+            survey(
+                device, agent, ["rich", "poor"], budget=100.0, costs=NO_CHANGE, spread=spread,
+                limits=Limits(max_repeats=12),
+                clock=lambda: 10.0 * (len(starts) - begun), **SCAN,
+            )
+        )  # fmt: skip
+        engine.unsubscribe(token)
+        return Counter(s["sample"] for s in starts[begun:])
+
+    assert shift(float("inf")) == {"rich": 9, "poor": 1}
+    assert shift(2.0) == {"rich": 7, "poor": 3}
+
+
 def test_changing_the_sample_is_part_of_the_price(engine, device, starts):
     agent = Ledger({"here": [0.5], "there": [0.6]})
     engine.subscribe(agent)
@@ -97,14 +117,12 @@ def test_changing_the_sample_is_part_of_the_price(engine, device, starts):
 def test_nothing_begins_that_the_budget_does_not_hold(engine, device, starts):
     agent = Ledger({"a": [0.5] * 9, "b": [0.4] * 9}, cost=40.0)
     engine.subscribe(agent)
-    now = [0.0]
 
     def clock():
         return 40.0 * len(starts)
 
     engine(survey(device, agent, ["a", "b"], budget=200.0, costs=NO_CHANGE, clock=clock, **SCAN))
-    assert [s["sample"] for s in starts] == ["a", "b", "a", "a", "a"]
-    assert now == [0.0]
+    assert [s["sample"] for s in starts] == ["a", "b", "a", "a", "b"]
     assert starts[-1]["eg_survey_left"] == pytest.approx(40.0)
 
 
@@ -146,6 +164,8 @@ def test_wrong_shifts_are_refused(engine, device):
         engine(survey(device, agent, ["a", "a"], budget=10.0))
     with pytest.raises(BadInput, match="budget"):
         engine(survey(device, agent, ["a"], budget=0.0))
+    with pytest.raises(BadInput, match="spread"):
+        engine(survey(device, agent, ["a"], budget=10.0, spread=0.5))
 
 
 def test_with_the_real_agent(engine, device, starts, tmp_path):
