@@ -3,7 +3,9 @@
 The samples of `adaptive.py` (held-out structures, stage 2, three decades of brightness), one identifier,
 which knows the cells.
 
-equal     every sample gets the same share of the shift, in one scan of the whole range
+equal     every sample gets the same share of the shift, in one scan (--scan END STEP)
+in_turn   every sample in its turn is measured by the agent, for its share of what is left at most: what
+          one sample does not need is shared by those that follow
 survey    a glance at the lines of each cell (`--first-at range`: at the whole range), then the agent's
           decisions in the order of `plans.survey` (`eg_agent.decide.whose_turn`); nothing begins that would
           not end in time
@@ -18,7 +20,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,10 +31,11 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from eg_agent.decide import Decision, State, whose_turn
+from eg_agent.decide import Decider, Decision, State, whose_turn
 from eg_agent.decide.limits import MEASURING
 from eg_agent.decide.opening import EVERY_LINE, opening
 from eg_agent.decide.turns import SPREAD, check_spread, seconds_of
+from eg_agent.errors import BadInput
 from eg_agent.identify import Identifier, IdentifySettings
 from eg_agent.reporting import reported
 from tests.bench.adaptive_strategies import STOP_AT, Trial
@@ -48,11 +51,11 @@ from trainer.benchmark.counted_samples import (
     draw,
 )
 
-#: What the equal shares are spent on: last angle and step, degrees.
-RANGE_OF_SHARES, STEP_OF_SHARES = (5.0, 60.0), 0.04
-#: What a glance looks at: the lines of the cell, or the range of the equal shares.
+#: What the equal shares are spent on: last angle and step, degrees; the best of eight on 320 other samples.
+SCAN = (60.0, 0.08)
+#: What a glance looks at: the lines of the cell, or all angles up to the last of them.
 FirstAt = Literal["lines", "range"]
-WAYS = ("equal", "survey")
+WAYS = ("equal", "in_turn", "survey")
 
 
 @dataclass
@@ -67,7 +70,10 @@ class Waiting:
 class Shift:
     """One shift: what was measured of each sample, what is said of it, seconds spent, and its course."""
 
-    def __init__(self, trial: Trial, samples: list[Sample], seconds: float) -> None:
+    def __init__(
+        self, trial: Trial, samples: list[Sample], seconds: float, first_at: FirstAt = "lines"
+    ) -> None:
+        self.first_at: FirstAt = first_at
         self.trial, self.samples, self.budget = trial, samples, seconds
         self.at = [Measuring(sample, interleaved=True) for sample in samples]
         self.states = [State(sample=sample.name, samples_left=len(samples)) for sample in samples]
@@ -81,47 +87,71 @@ class Shift:
             self.spent += COSTS.sample_change
             self.in_beam = number
 
-    def equal(self) -> dict[str, Any]:
-        """The same time for each."""
+    def equal(self, end: float, step: float) -> dict[str, Any]:
+        """The same time for each; end, step: of the scan, degrees."""
         share = self.budget / len(self.samples) - COSTS.sample_change
-        per_point = 0.0
-        while COSTS.of((RANGE_OF_SHARES,), STEP_OF_SHARES, per_point + 0.005).seconds <= share:
-            per_point += 0.005
+        windows = ((self.samples[0].two_theta[0], end),)
+        fixed = COSTS.of(windows, step, 0.0).seconds
+        per_point = (share - fixed) / (COSTS.of(windows, step, 1.0).seconds - fixed)
+        if not per_point > 0.0:
+            raise BadInput(f"{share:.0f} s of each sample are gone with moves alone: give more --hours.")
         for number, at in enumerate(self.at):
             self._to(number)
-            at.angles, at.step, at.coarser = at.sample.axis(STEP_OF_SHARES)
-            self.spent += at.measure((RANGE_OF_SHARES,), per_point)
+            at.angles, at.step, at.coarser = at.sample.axis(step)
+            self.spent += at.measure(windows, per_point)
             self._look(number)
         return self.summary()
 
-    def survey(self, first_at: FirstAt = "lines", spread: float = SPREAD) -> dict[str, Any]:
-        """A glance at each, then where information is."""
-        waiting = []
-        for number, at in enumerate(self.at):
+    def in_turn(self) -> dict[str, Any]:
+        """The agent at each sample until it is known or its share is used up."""
+        for number in range(len(self.at)):
+            share = (self.budget - self.spent) / (len(self.at) - number) - COSTS.sample_change
+            limits = replace(self.trial.limits, max_seconds_per_sample=share)
+            decider = Decider(limits, self.trial.settings, self.trial.costs)
             self._to(number)
-            took = at.measure(self._first(at, first_at), GLANCE)
-            self.spent += took
-            self.states[number] = self.states[number].measured(took, seconds_per_point=GLANCE, step=at.step)
-            waiting += self._decided(number)
+            waiting = self._glanced(number, decider)
+            while waiting:
+                waiting = self._carried_out(waiting[0], decider)
+        return self.summary()
+
+    def survey(self, spread: float = SPREAD) -> dict[str, Any]:
+        """A glance at each, then where information is."""
+        decider = self.trial.decider
+        waiting = []
+        for number in range(len(self.at)):
+            self._to(number)
+            waiting += self._glanced(number, decider)
         while waiting:
             in_beam = self.states[self.in_beam].sample
             best = whose_turn(waiting, in_beam, COSTS, spread=spread)
             waiting.remove(best)
-            if self.spent + seconds_of(best, in_beam, COSTS) > self.budget:
-                continue
-            self._to(best.number)
-            took = self.at[best.number].measure(best.decision.windows, best.decision.seconds_per_point or 0.0)
-            self.spent += took
-            self.states[best.number] = self.states[best.number].spent(best.decision, took)
-            waiting += self._decided(best.number)
+            if self.spent + seconds_of(best, in_beam, COSTS) <= self.budget:
+                self._to(best.number)
+                waiting += self._carried_out(best, decider)
         return self.summary()
 
-    def _first(self, at: Measuring, first_at: FirstAt) -> Windows:
+    def _glanced(self, number: int, decider: Decider) -> list[Waiting]:
+        """A sample's first measurement, and what it asks for."""
+        at = self.at[number]
+        took = at.measure(self._first(at), GLANCE)
+        self.spent += took
+        self.states[number] = self.states[number].measured(took, seconds_per_point=GLANCE, step=at.step)
+        return self._decided(number, decider)
+
+    def _carried_out(self, waiting: Waiting, decider: Decider) -> list[Waiting]:
+        """A decision measured, and what the sample asks for then."""
+        number, decision = waiting.number, waiting.decision
+        took = self.at[number].measure(decision.windows, decision.seconds_per_point or 0.0)
+        self.spent += took
+        self.states[number] = self.states[number].spent(decision, took)
+        return self._decided(number, decider)
+
+    def _first(self, at: Measuring) -> Windows:
         """What is measured of a sample first."""
-        if first_at == "range":
-            return (RANGE_OF_SHARES,)
         sample = at.sample
         until = (sample.two_theta[0], sample.reached(FIRST_END))
+        if self.first_at == "range":
+            return (until,)
         return opening(sample.cell, sample.radiation, until, at.step, lines=EVERY_LINE)
 
     def _look(self, number: int) -> Any:
@@ -134,13 +164,13 @@ class Shift:
         self.course.append((self.spent, right))
         return found
 
-    def _decided(self, number: int) -> list[Waiting]:
+    def _decided(self, number: int, decider: Decider) -> list[Waiting]:
         """The sample's next measurement; none when it is known or the agent gives it up."""
         found = self._look(number)
         if self.said[number][1] >= STOP_AT:
             return []
         self.states[number] = self.states[number].seen(found)
-        decision = self.trial.decider.decide(found, self.states[number])
+        decision = decider.decide(found, self.states[number])
         return (
             [Waiting(number, decision, self.states[number])]
             if decision.action in MEASURING and decision.windows
@@ -171,34 +201,36 @@ def run(
     seconds: float,
     first_at: FirstAt = "lines",
     spread: float = SPREAD,
+    scan: tuple[float, float] = SCAN,
 ) -> dict[str, dict[str, Any]]:
-    """Both ways, on the same samples; seconds: of the shift."""
-    return {
-        "equal": Shift(trial, samples, seconds).equal(),
-        "survey": Shift(trial, samples, seconds).survey(first_at, spread),
-    }
+    """All ways, on the same samples; seconds: of the shift."""
+
+    def shift() -> Shift:
+        return Shift(trial, samples, seconds, first_at)
+
+    return {"equal": shift().equal(*scan), "in_turn": shift().in_turn(), "survey": shift().survey(spread)}
 
 
 def report(shifts: list[dict[str, dict[str, Any]]], seconds: float) -> dict[str, Any]:
-    """What both ways decided of all shifts, and the shifts themselves."""
+    """What all ways decided of all shifts, and the shifts themselves."""
     right = {name: np.concatenate([shift[name]["right_of"] for shift in shifts]) for name in WAYS}
-    more = right["survey"].astype(float) - right["equal"]
     rng = np.random.default_rng(0)
-    drawn = more[rng.integers(more.size, size=(2000, more.size))].mean(axis=1)
+    again = rng.integers(right["survey"].size, size=(2000, right["survey"].size))
+    more = {}
+    for name in WAYS[:-1]:
+        difference = right["survey"].astype(float) - right[name]
+        low, high = np.quantile(difference[again].mean(axis=1), (0.025, 0.975))
+        more[name] = {"value": float(difference.mean()), "low": float(low), "high": float(high)}
     totals = {
         name: {key: sum(shift[name][key] for shift in shifts) for key in ("decided", "right", "wrong")}
         for name in WAYS
     }
     return {
         "shifts": len(shifts),
-        "n": int(more.size),
+        "n": int(right["survey"].size),
         "shift_seconds": seconds,
         **totals,
-        "more_right": {
-            "value": float(more.mean()),
-            "low": float(np.quantile(drawn, 0.025)),
-            "high": float(np.quantile(drawn, 0.975)),
-        },
+        "more_right_than": more,
         "each": shifts,
     }
 
@@ -211,8 +243,9 @@ def draw_course(result: dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     end, number = result["shift_seconds"], result["n"] / result["shifts"]
     hours = np.linspace(0.0, end, 500) / 3600.0
-    labels = {"equal": "equal shares", "survey": "survey"}
-    for name, colour in (("equal", style.RESIDUAL), ("survey", style.FIT)):
+    labels = {"equal": "equal shares, one scan", "in_turn": "agent, one after another", "survey": "survey"}
+    colours = (style.RESIDUAL, style.BACKGROUND, style.FIT)
+    for name, colour in zip(WAYS, colours, strict=True):
         courses = [np.array([(0.0, 0.0), *shift[name]["course"]]) for shift in result["each"]]
         known = [c[np.searchsorted(c[:, 0] / 3600.0, hours, side="right") - 1, 1] for c in courses]
         axes.plot(hours, np.mean(known, axis=0), color=colour, label=labels[name])
@@ -240,6 +273,14 @@ def main() -> None:
         metavar=("LOW", "HIGH"),
         help="counts a second at the highest peak, log-uniform between these (default: %(default)s)",
     )
+    parser.add_argument(
+        "--scan",
+        type=positive,
+        nargs=2,
+        default=SCAN,
+        metavar=("END", "STEP"),
+        help="of equal shares: last angle and step, degrees (default: %(default)s)",
+    )
     parser.add_argument("--first-at", choices=get_args(FirstAt), default="lines")
     parser.add_argument("--spread", type=float, default=SPREAD, help="of `eg_agent.decide.whose_turn`")
     parser.add_argument("--seed", type=int, default=1)
@@ -258,7 +299,9 @@ def main() -> None:
     shifts = []
     for first in range(0, len(drawn), number):
         samples = [one.sample() for one in drawn[first : first + number]]
-        shifts.append(run(samples, trial, seconds, arguments.first_at, arguments.spread))
+        shifts.append(
+            run(samples, trial, seconds, arguments.first_at, arguments.spread, tuple(arguments.scan))
+        )
         said = {name: shifts[-1][name]["right"] for name in WAYS}
         sys.stderr.write(f"shift {len(shifts)}: right {said}\n")
     result = report(shifts, seconds)

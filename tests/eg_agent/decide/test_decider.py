@@ -108,7 +108,7 @@ def test_repeats_and_budget_are_kept(make_answer, make_scan, make_weak) -> None:
     undecided = make_answer(
         {10: 0.6, 11: 0.38}, measured=make_scan(), settles=(make_weak(2.0, 1.0),), fitted=True
     )
-    often = Decider().decide(undecided, State("A", repeats=3))
+    often = Decider(Limits(max_repeats=3)).decide(undecided, State("A", repeats=3))
     assert often.action == "next sample"
     assert "3 times" in often.reason
     poor = Decider().decide(undecided, State("A", sample_seconds=Limits().max_seconds_per_sample - 20.0))
@@ -135,7 +135,7 @@ def test_a_pattern_too_weak_is_counted_longer(make_answer, make_scan) -> None:
     assert not Limits().violations(decision, State("A"))
     # as far as the limits go: then a person
     for limits, state in (
-        (Limits(), State("A", repeats=3)),
+        (Limits(max_repeats=3), State("A", repeats=3)),
         (Limits(), State("A", sample_seconds=1790.0)),
         (Limits(two_theta=(95.0, 120.0)), State("A")),
         (Limits(actions=("extend range", "ask a person")), State("A")),

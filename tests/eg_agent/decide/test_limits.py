@@ -164,7 +164,7 @@ def test_violations_say_what_is_wrong(changes: dict, said: str) -> None:
 
 def test_violations_count_repeats_and_budget() -> None:
     again = Decision("id", "count longer", "", windows=((10.0, 20.0),), seconds_per_point=1.0, cost=100.0)
-    assert "3 are allowed" in Limits().violations(again, State(repeats=3))[0]
+    assert "3 are allowed" in Limits(max_repeats=3).violations(again, State(repeats=3))[0]
     assert "50 s are left" in Limits().violations(again, State(sample_seconds=1750.0))[0]
     assert "50 s are left" in Limits().violations(again, State(total_seconds=28750.0))[0]
 
