@@ -94,7 +94,9 @@ class Shift:
         fixed = COSTS.of(windows, step, 0.0).seconds
         per_point = (share - fixed) / (COSTS.of(windows, step, 1.0).seconds - fixed)
         if not per_point > 0.0:
-            raise BadInput(f"{share:.0f} s of each sample are gone with moves alone: give more --hours.")
+            raise BadInput(
+                f"a share of {max(share, 0.0):.0f} s is less than the moves of a scan take: give more --hours."
+            )
         for number, at in enumerate(self.at):
             self._to(number)
             at.angles, at.step, at.coarser = at.sample.axis(step)
@@ -294,7 +296,7 @@ def main() -> None:
     trial = Trial(Identifier("default", "inorganic", IdentifySettings(identified=STOP_AT)), arguments.power)
     number, seconds = arguments.number, 3600.0 * arguments.hours * arguments.number / 20.0
     drawn, _ = draw(
-        arguments.structures, number * arguments.shifts, 2, arguments.seed, tuple(arguments.peak_rate)
+        arguments.structures, number * arguments.shifts, 2, arguments.seed, tuple(sorted(arguments.peak_rate))
     )
     shifts = []
     for first in range(0, len(drawn), number):
