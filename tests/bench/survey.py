@@ -95,7 +95,7 @@ class Shift:
         per_point = (share - fixed) / (COSTS.of(windows, step, 1.0).seconds - fixed)
         if not per_point > 0.0:
             raise BadInput(
-                f"a share of {max(share, 0.0):.0f} s is less than the moves of a scan take: give more --hours."
+                f"a share of {max(share, 0.0):.0f} s is less than moves of a scan take: give more --hours."
             )
         for number, at in enumerate(self.at):
             self._to(number)
