@@ -31,8 +31,8 @@ class Limits:
     two_theta: (low, high) in degrees, the range the goniometer or the plan allows.
     max_seconds_per_point: longest counting time of one point.
     max_seconds_per_sample, max_total_seconds: budgets of estimated time, moves and overhead included.
-    max_repeats: measurements of one sample after its first. With 8 the default time of a sample is used as well
-        as with 32; with 3, fewer samples are answered (docs/explanations/deciding.md).
+    max_repeats: measurements of one sample after its first. With 8 the default time of a sample is used as
+        well as with 32; with 3, fewer samples are answered (docs/explanations/deciding.md).
     max_moves: motor moves of one measurement; max_dose_per_sample: in the unit of `Costs.dose_rate`. None for
         no limit.
     smallest_step: degrees.
