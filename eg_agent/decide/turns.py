@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
@@ -44,8 +45,10 @@ def whose_turn(
     Raises BadInput where `spread` is no such number.
     """
     check_spread(spread)
-    least = min(one.state.sample_seconds for one in waiting)
-    near = [one for one in waiting if one.state.sample_seconds <= spread * least]
+    # a state that says nonsense (NaN, less than nothing) has had nothing: the shift goes on
+    had = [max(0.0, one.state.sample_seconds) for one in waiting]
+    most = math.inf if math.isinf(spread) else spread * min(had)
+    near = [one for one, seconds in zip(waiting, had, strict=True) if seconds <= most]
 
     def rate(one: Waiting) -> float:
         """Nats a second."""

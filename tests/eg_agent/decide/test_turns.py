@@ -81,6 +81,18 @@ def test_the_sample_in_the_beam_needs_no_change():
     assert seconds_of(there, "here", COSTS) == 40.0
 
 
+@pytest.mark.parametrize("nonsense", [float("nan"), -5.0, float("-inf")])
+def test_a_state_that_says_nonsense_ends_no_shift(nonsense):
+    strange, other = waits("strange", nonsense, 10.0, 0.1), waits("other", 50.0, 10.0, 0.9)
+    for order in ([strange, other], [other, strange]):
+        assert whose_turn(order, None, COSTS) is strange, "it has had least, as far as one can know"
+    assert whose_turn([strange], None, COSTS) is strange
+    endless = waits("endless", float("inf"), 10.0, 0.9)
+    assert whose_turn([endless], None, COSTS) is endless
+    fresh = waits("fresh", 0.0, 10.0, 0.1)
+    assert whose_turn([fresh, other], None, COSTS, spread=float("inf")) is other
+
+
 @pytest.mark.parametrize("spread", [0.5, 0.0, -1.0, float("nan")])
 def test_a_spread_below_one_is_refused(spread):
     with pytest.raises(BadInput, match="1 or more"):
