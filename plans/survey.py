@@ -1,4 +1,4 @@
-"""`survey`: many samples in one shift, its time spent where a measurement still tells something."""
+"""`survey`: many samples in one shift, its time spent where an answer is near."""
 
 from __future__ import annotations
 
@@ -47,8 +47,7 @@ def survey(
     clock: Callable[[], float] = time.monotonic,
     md: dict[str, Any] | None = None,
 ) -> Plan:
-    """Glance at every sample, then go back to those where the agent expects to learn most a second, all of
-    them going up together.
+    """Glance at every sample, then go back to those where an answer is most likely for the time.
 
     budget: seconds for the whole shift, sample changes included; nothing is begun that would not end in
     it (by `Decision.cost` and `costs.sample_change`). limits: of each sample, as in `identify`.
@@ -61,8 +60,8 @@ def survey(
     clock: seconds; a simulated diffractometer's own, where its time is not that of the wall.
 
     The plan keeps one decision of the agent for each sample, and always carries out the one with the most
-    expected nats a second, the change of sample included, of those within `spread`. A sample ends when the
-    agent ends it.
+    chance of an answer a second (`eg_agent.decide.chance`), the change of sample included, of those within
+    `spread`. A sample ends when the agent ends it.
     Every run's metadata is that of `identify`, with `eg_survey_left` (seconds of the budget).
     Returns the last decision of each sample as a dict.
     """

@@ -67,6 +67,15 @@ class Waiting:
     state: State
 
 
+def first_windows(at: Measuring, first_at: FirstAt = "lines") -> Windows:
+    """What is measured of a sample first."""
+    sample = at.sample
+    until = (sample.two_theta[0], sample.reached(FIRST_END))
+    if first_at == "range":
+        return (until,)
+    return opening(sample.cell, sample.radiation, until, at.step, lines=EVERY_LINE)
+
+
 class Shift:
     """One shift: what was measured of each sample, what is said of it, seconds spent, and its course."""
 
@@ -135,7 +144,7 @@ class Shift:
     def _glanced(self, number: int, decider: Decider) -> list[Waiting]:
         """A sample's first measurement, and what it asks for."""
         at = self.at[number]
-        took = at.measure(self._first(at), GLANCE)
+        took = at.measure(first_windows(at, self.first_at), GLANCE)
         self.spent += took
         self.states[number] = self.states[number].measured(took, seconds_per_point=GLANCE, step=at.step)
         return self._decided(number, decider)
@@ -147,14 +156,6 @@ class Shift:
         self.spent += took
         self.states[number] = self.states[number].spent(decision, took)
         return self._decided(number, decider)
-
-    def _first(self, at: Measuring) -> Windows:
-        """What is measured of a sample first."""
-        sample = at.sample
-        until = (sample.two_theta[0], sample.reached(FIRST_END))
-        if self.first_at == "range":
-            return (until,)
-        return opening(sample.cell, sample.radiation, until, at.step, lines=EVERY_LINE)
 
     def _look(self, number: int) -> Any:
         found = self.trial.look(self.at[number])

@@ -1,17 +1,17 @@
-"""`survey` with a real RunEngine: an agent whose information is known, and the real one."""
+"""`survey` with a real RunEngine: an agent whose answers are known, and the real one."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 
 from eg_agent.agent import Agent
-from eg_agent.decide import Costs, Decision, Limits, State
+from eg_agent.decide import Costs, Decision, Limits, Look, State
 from eg_agent.errors import BadInput
 from eg_agent.records import Policy
 from plans import survey
@@ -35,11 +35,12 @@ def starts(engine):
 
 
 class Ledger:
-    """An agent that promises of each sample what it is told: nats a second of its next measurements."""
+    """An agent whose answers on each sample are as told: the leading probability after each measurement."""
 
     def __init__(self, promises, cost=10.0):
         self.promises = {name: list(values) for name, values in promises.items()}
         self.cost, self.samples, self.done, self.count = cost, {}, set(), Counter()
+        self.history = defaultdict(tuple)
 
     def __call__(self, name, doc):
         if name == "start":
@@ -54,10 +55,14 @@ class Ledger:
         decision = Decision(
             f"{sample}-{self.count[sample]}", action, "as told",
             windows=((20.0, 21.0),), seconds_per_point=1.0,
-            cost=self.cost, expected_gain=left.pop(0) if left else 0.0, sample=sample,
+            cost=self.cost, expected_gain=left[0] if left else 0.0, sample=sample,
         )  # fmt: skip
+        self.history[sample] += (Look("undecided", 5, left.pop(0) if left else 0.0, 1.0),)
         future = Future()
-        state = State(sample, sample_seconds=self.cost * self.count[sample])
+        measured = self.count[sample]
+        state = State(
+            sample, sample_seconds=self.cost * measured, repeats=measured - 1, history=self.history[sample]
+        )
         future.set_result(SimpleNamespace(decision=decision, state=state, runs=(run_uid,)))
         return future
 
@@ -76,8 +81,8 @@ class Ledger:
         return Decision("default", "next sample", reason, sample=sample, default=True)
 
 
-def test_time_goes_where_information_is(engine, device, starts):
-    agent = Ledger({"known": [], "slow": [0.1, 0.1], "rich": [0.9, 0.5, 0.01]})
+def test_time_goes_where_an_answer_is_near(engine, device, starts):
+    agent = Ledger({"known": [], "slow": [0.1, 0.1], "rich": [0.9, 0.8, 0.05]})
     engine.subscribe(agent)
     engine(survey(device, agent, ["known", "slow", "rich"], budget=1e6, costs=NO_CHANGE, **SCAN))
     order = [s["sample"] for s in starts]
@@ -88,7 +93,7 @@ def test_time_goes_where_information_is(engine, device, starts):
     assert starts[3]["eg_limits"]["two_theta"] == [5.0, 90.0]
 
 
-def test_a_sample_that_promises_for_ever_does_not_take_the_shift(engine, device, starts):
+def test_a_sample_that_is_always_near_does_not_take_the_shift(engine, device, starts):
     def shift(spread):
         agent = Ledger({"rich": [0.9] * 12, "poor": [0.1] * 12})
         token = engine.subscribe(agent)
@@ -122,13 +127,13 @@ def test_nothing_begins_that_the_budget_does_not_hold(engine, device, starts):
         return 40.0 * len(starts)
 
     engine(survey(device, agent, ["a", "b"], budget=200.0, costs=NO_CHANGE, clock=clock, **SCAN))
-    assert [s["sample"] for s in starts] == ["a", "b", "a", "a", "b"]
+    assert [s["sample"] for s in starts] == ["a", "b", "a", "b", "a"]
     assert starts[-1]["eg_survey_left"] == pytest.approx(40.0)
 
 
 def test_an_interrupted_shift_goes_on_where_it_was(engine, device, starts, tmp_path):
     record = tmp_path / "shift.jsonl"
-    agent = Ledger({"a": [0.5], "b": [0.4], "c": [0.3]})
+    agent = Ledger({"a": [0.5], "b": [0.4], "c": [0.1]})
     engine.subscribe(agent)
     plan = survey(device, agent, ["a", "b", "c"], budget=1e6, costs=NO_CHANGE, record=record, **SCAN)
 
